@@ -1,0 +1,28 @@
+"""Text in, a trained BERT out: builds the tokenizer and the data if they are missing, trains, writes output_dir.
+
+    accelerate launch scripts/pretrain.py configs/scratch.json
+"""
+
+import sys
+
+from turkbert.arguments import parse_args
+from turkbert.console import set_up_logging
+from turkbert.data import prepare_dataset
+from turkbert.errors import is_main_process, user_errors, write_status
+from turkbert.training.run import pretrain
+
+
+def main() -> None:
+    with user_errors():
+        args = parse_args(description=__doc__)
+    set_up_logging()
+    with user_errors(args.debug, args.output_dir):
+        prepared = prepare_dataset(args)
+        result = pretrain(args, args.training(), prepared.tokenizer, prepared.rows)
+        write_status(args.output_dir, "finished")
+    if result and is_main_process():
+        sys.stdout.write(f"\n{result.summary()}\n\n{result.predictions}\n\nThe model is in {args.output_dir}\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,55 @@
+"""turkbert: Turkish text in, a BERT for the whole Hugging Face ecosystem out.
+
+Importing the package registers the model with transformers' Auto classes: its only side effect.
+
+    import turkbert
+    AutoModel.from_pretrained("out/checkpoint-500")  # a TurkBertModel
+"""
+
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForMaskedLM,
+    AutoModelForNextSentencePrediction,
+    AutoModelForPreTraining,
+    AutoModelForQuestionAnswering,
+    AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
+)
+
+from turkbert.model import (
+    TurkBertConfig,
+    TurkBertForMaskedLM,
+    TurkBertForNextSentencePrediction,
+    TurkBertForPreTraining,
+    TurkBertForQuestionAnswering,
+    TurkBertForSequenceClassification,
+    TurkBertForTokenClassification,
+    TurkBertModel,
+)
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "TurkBertConfig",
+    "TurkBertForMaskedLM",
+    "TurkBertForNextSentencePrediction",
+    "TurkBertForPreTraining",
+    "TurkBertForQuestionAnswering",
+    "TurkBertForSequenceClassification",
+    "TurkBertForTokenClassification",
+    "TurkBertModel",
+    "__version__",
+]
+
+AutoConfig.register("turkbert", TurkBertConfig)
+for _auto_class, _model_class in (
+    (AutoModel, TurkBertModel),
+    (AutoModelForPreTraining, TurkBertForPreTraining),
+    (AutoModelForMaskedLM, TurkBertForMaskedLM),
+    (AutoModelForNextSentencePrediction, TurkBertForNextSentencePrediction),
+    (AutoModelForSequenceClassification, TurkBertForSequenceClassification),
+    (AutoModelForTokenClassification, TurkBertForTokenClassification),
+    (AutoModelForQuestionAnswering, TurkBertForQuestionAnswering),
+):
+    _auto_class.register(TurkBertConfig, _model_class)

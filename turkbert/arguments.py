@@ -1,0 +1,430 @@
+"""Every setting of every stage, and parse_args(): a flat JSON file gives the defaults, the command line wins.
+
+    python scripts/pretrain.py configs/scratch.json --learning_rate 5e-4
+"""
+
+import argparse
+import dataclasses
+import difflib
+import json
+import os
+import sys
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from transformers import HfArgumentParser, TrainingArguments
+
+from turkbert.errors import UserError, config_error
+
+
+def _key(default: Any, help: str) -> Any:
+    if isinstance(default, list):
+        return field(default_factory=lambda: list(default), metadata={"help": help})
+    return field(default=default, metadata={"help": help})
+
+
+@dataclass
+class CorpusArguments:
+    """Which documents."""
+
+    corpus: list[str] = _key([], "paths, globs, folders, or one Hub data set id; empty: the bundled sample")
+    corpus_config: str | None = _key(None, "configuration of a Hub data set, e.g. 20231101.tr")
+    corpus_revision: str | None = _key(None, "revision of a Hub data set")
+    text_column: str = _key("text", "column of the text in jsonl, parquet and Hub data sets")
+    drop_short_lines: int = _key(0, "drop lines (titles) of at most this many words")
+    max_document_chars: int = _key(1_000_000, "longer documents are split at a line, sentence or word")
+    bad_bytes: Literal["error", "reject"] = _key("error", "what to do with a document that is not UTF-8")
+    bad_lines: Literal["error", "reject"] = _key("error", "what to do with a broken jsonl line")
+    validation_fraction: float = _key(0.05, "share of the documents kept for validation")
+
+
+@dataclass
+class TokenizerArguments:
+    """How text becomes tokens."""
+
+    tokenizer_dir: str = _key("tokenizer", "folder to train the tokenizer into, or any WordPiece tokenizer's folder or id")
+    vocab_size: int = _key(32000, "number of tokens, the five special ones included")
+    limit_alphabet: int = _key(200, "number of characters that get a token")
+    min_frequency: int = _key(2, "a merge needs at least this many occurrences")
+    cased: bool = _key(True, "false: lower-case the Turkish way (I -> ı, İ -> i)")
+
+
+@dataclass
+class RandomWordsArguments:
+    """Which corpus words may replace a word of as many tokens."""
+
+    max_tokens_per_word: int = _key(5, "longest words kept, in tokens")
+    max_words_per_group: int = _key(5000, "words kept for each number of tokens")
+    min_word_frequency: int = _key(150, "rarer words are left out")
+    sample_words: bool = _key(False, "sample the words of a group instead of taking the most frequent ones")
+    max_lines: int | None = _key(None, "count only this many lines of the corpus")
+
+
+@dataclass
+class DataArguments:
+    """How token rows are made."""
+
+    data_dir: str = _key("data", "folder of the prepared rows")
+    block_sizes: list[int] = _key([128, 512], "row lengths in tokens, one for each training stage")
+    overlap: int | None = _key(None, "tokens shared by neighbouring windows; empty: half a window")
+    edge_buffer: int = _key(10, "least number of tokens in A and in B")
+    nsp_balance: Literal["planned", "weighted", "none"] = _key(
+        "planned", "planned: the share of random pairs is set so that labels come out even; weighted: only the loss is"
+    )
+    nsp_probability: float = _key(0.5, "wanted share of rows whose B is random; 0 turns next-sentence prediction off")
+    max_padding: float = _key(0.1, "largest share of padding that balancing the pairs may cost")
+    masking: Literal["static", "dynamic"] = _key("static", "masks in the rows, or drawn anew each epoch")
+    mlm_probability: float = _key(0.15, "share of words to predict")
+    mask_replace_prob: float = _key(0.8, "share of those that become [MASK]")
+    random_replace_prob: float = _key(0.1, "share of those that become another word; the rest stays")
+    dupe_factor: int = _key(1, "copies of every training row, each with its own static mask")
+    preprocessing_seed: int = _key(13013, "seed of split, pairs and static masks")
+    preprocessing_num_workers: int | None = _key(None, "processes of the data stages; empty: one a core")
+    max_shard_size: str = _key("500MB", "largest Arrow file")
+
+
+@dataclass
+class ModelArguments:
+    """Which network, and where it starts from."""
+
+    model_name_or_path: str | None = _key(None, "folder or Hub id of a BERT to start from; empty: from scratch")
+    model_revision: str | None = _key(None, "revision of that model on the Hub")
+    hidden_size: int = _key(768, "width of the encoder")
+    num_hidden_layers: int = _key(12, "number of layers")
+    num_attention_heads: int = _key(12, "number of attention heads")
+    intermediate_size: int = _key(3072, "width of the feed-forward layer")
+    hidden_act: str = _key("gelu", "activation function")
+    hidden_dropout_prob: float = _key(0.1, "dropout of embeddings and layers")
+    attention_probs_dropout_prob: float = _key(0.1, "dropout of attention weights")
+    max_position_embeddings: int = _key(512, "longest row the model can take")
+    initializer_range: float = _key(0.02, "standard deviation of new weights")
+    layer_norm_eps: float = _key(1e-12, "epsilon of layer normalisation")
+    type_vocab_size: int = _key(2, "number of token types")
+    classifier_dropout: float = _key(0.1, "dropout of fine-tuning heads")
+    attn_implementation: str | None = _key(None, "sdpa, eager, flash_attention_2 ...; empty: transformers' choice")
+
+
+@dataclass
+class PretrainingArguments(TrainingArguments):
+    """TrainingArguments with the two stages, the original project's defaults and a precision chosen by device."""
+
+    output_dir: str = _key("out", "where checkpoints and the final model go")
+    stage_fractions: list[float] = _key([0.9, 0.1], "share of max_steps of each block size, in their order")
+    stage_batch_sizes: list[int] = _key([64, 16], "rows a device and micro-batch in each stage")
+    max_steps: int = _key(100_000, "optimizer steps of the whole run")
+    learning_rate: float = _key(1e-4, "peak learning rate")
+    min_learning_rate: float = _key(1e-7, "floor of the schedule")
+    lr_scheduler_type: str = _key("cosine", "cosine or linear, both from the peak down to the floor")
+    warmup_steps: float = _key(5000, "steps of linear warm-up; below 1: a share of max_steps")
+    weight_decay: float = _key(0.01, "AdamW's decay on parameters of two or more dimensions")
+    bf16: bool | None = _key(None, "empty: where the device has it natively")
+    fp16: bool | None = _key(None, "empty: with a scaler where a GPU lacks bf16")
+    tf32: bool | None = _key(None, "empty: where the GPU has it")
+    seed: int = _key(13013, "seed of weights, dropout and row order")
+    eval_strategy: str = _key("steps", "steps or no")
+    eval_steps: float | None = _key(50, "evaluate every so many steps")
+    eval_block_size: int | None = _key(None, "block size of the validation rows; empty: the largest")
+    max_eval_steps: int = _key(50, "validation batches, evenly spread over the validation rows")
+    per_device_eval_batch_size: int = _key(8, "validation rows a device and batch")
+    metric_for_best_model: str | None = _key("loss", "validation metric that picks the best checkpoint")
+    save_steps: float = _key(50, "save every so many steps")
+    save_total_limit: int | None = _key(5, "checkpoints kept")
+    logging_steps: float = _key(50, "log every so many steps")
+    logging_nan_inf_filter: bool = _key(False, "stock Trainer shows NaN as 0.0; turkbert never does")
+    sample_texts: str | None = _key(None, "texts with [MASK] and tab-separated pairs to predict; empty: the bundled ones")
+    resume_from_checkpoint: str | None = _key("auto", "auto: the newest whole checkpoint of output_dir; or a folder")
+    overwrite: bool = _key(False, "start afresh over an old run")
+    debug: bool = _key(False, "show the traceback of an error")
+
+    def __post_init__(self) -> None:
+        self.debug = ""  # stock Trainer's own debug options share the name of our flag
+        self.use_cpu = self.use_cpu or not torch.accelerator.is_available()
+        self.bf16, self.fp16 = choose_precision(self.use_cpu, self.bf16, self.fp16)
+        if self.tf32 is None and torch.cuda.is_available() and not self.use_cpu:
+            self.tf32 = torch.cuda.get_device_capability()[0] >= 8 or None
+        # The schedules with a floor have other names in transformers.
+        floor = {
+            "cosine": ("cosine_with_min_lr", {"min_lr": self.min_learning_rate}),
+            "linear": ("polynomial", {"lr_end": self.min_learning_rate, "power": 1.0}),
+        }
+        if self.lr_scheduler_type in floor:
+            self.lr_scheduler_type, self.lr_scheduler_kwargs = floor[self.lr_scheduler_type]
+        super().__post_init__()
+        self.ddp_find_unused_parameters = bool(self.ddp_find_unused_parameters)
+
+
+def choose_precision(use_cpu: bool, bf16: bool | None, fp16: bool | None) -> tuple[bool, bool]:
+    """(bf16, fp16) of a run: what the user set, else bf16 where it is native, else fp16 on a GPU, else fp32.
+
+    torch counts emulated bf16 as supported; emulation is slower than fp16, so it is not asked for.
+    """
+    if bf16 is not None or fp16 is not None:
+        return bool(bf16), bool(fp16)
+    if use_cpu:  # mixed bf16 pays on a CPU only with bf16 instructions
+        return torch.cpu._is_avx512_bf16_supported(), False
+    if torch.cuda.is_available():
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+        return native, not native
+    return False, False
+
+
+REFUSED = {
+    "per_device_train_batch_size": "stage_batch_sizes has the rows of each stage",
+    "num_train_epochs": "a run is measured in steps: set max_steps",
+    "hub_token": "a token never goes into a file or a command line: set HF_TOKEN or run `hf auth login`",
+    "auto_find_batch_size": "it would change the global batch in mid-run: lower stage_batch_sizes instead",
+    "ignore_data_skip": "resuming always continues with the next row",
+    "train_sampling_strategy": "every row comes once a pass, in an order fixed by the seed",
+    "length_column_name": "rows have one length a stage",
+    "enable_jit_checkpoint": "it hangs when one rank alone gets the signal: set save_steps",
+    "load_best_model_at_end": "the best weights always go to output_dir",
+    "remove_unused_columns": "the collator makes exactly the model's inputs",
+    "label_names": "the labels are fixed: labels and next_sentence_label",
+    "dataloader_drop_last": "the last rows of a pass begin the next batch",
+    "label_smoothing_factor": "the loss is the plain cross-entropy of the labelled tokens",
+    "average_tokens_across_devices": "the loss is always exact over devices",
+    "logging_nan_inf_filter": "it would show NaN as 0.0",
+    "accelerator_config": "the staged sampler shards the batches itself",
+    "parallelism_config": "only data parallelism and FSDP are supported",
+    "deepspeed": "not supported: use fsdp",
+    "use_cache": "an encoder has no cache",
+    "use_liger_kernel": "it has no kernels for this model",
+    "liger_kernel_config": "it has no kernels for this model",
+    "neftune_noise_alpha": "it is for instruction tuning",
+    "prediction_loss_only": "evaluation streams its own metrics",
+    "eval_do_concat_batches": "evaluation streams its own metrics",
+    "eval_use_gather_object": "evaluation streams its own metrics",
+    "eval_accumulation_steps": "evaluation streams its own metrics",
+    "include_for_metrics": "evaluation streams its own metrics",
+    "batch_eval_metrics": "evaluation streams its own metrics",
+    "bf16_full_eval": "evaluation runs in the precision of training",
+    "fp16_full_eval": "evaluation runs in the precision of training",
+    "save_only_model": "such a checkpoint could not be resumed",
+    "restore_callback_states_from_checkpoint": "resuming always restores them",
+    "include_num_input_tokens_seen": "tokens are always counted",
+    "hub_strategy": "the finished model is pushed once, whole",
+    "hub_always_push": "the finished model is pushed once, whole",
+    "do_train": "scripts/pretrain.py trains",
+    "do_eval": "set eval_strategy, or use scripts/evaluate.py",
+    "do_predict": "use scripts/evaluate.py",
+    "local_rank": "the launcher sets it",
+    "lr_scheduler_kwargs": "set min_learning_rate",
+}
+
+GROUPS = (CorpusArguments, TokenizerArguments, RandomWordsArguments, DataArguments, ModelArguments)
+
+
+@dataclass
+class RunArguments:
+    """The parsed settings of a run; `training()` is made last, since it touches the device and the process group."""
+
+    corpus: CorpusArguments
+    tokenizer: TokenizerArguments
+    random_words: RandomWordsArguments
+    data: DataArguments
+    model: ModelArguments
+    given: dict[str, Any]
+    debug: bool = False
+
+    @property
+    def output_dir(self) -> str:
+        return self.given.get("output_dir", "out")
+
+    def setting(self, name: str) -> Any:
+        """A key of PretrainingArguments as given or by default, before the device is touched."""
+        return self.given[name] if name in self.given else field_default(PretrainingArguments, name)
+
+    def training(self) -> PretrainingArguments:
+        """Raises: UserError (bad config) with transformers' own words where it refuses a value."""
+        own = {f.name for f in fields(PretrainingArguments)}
+        try:
+            return PretrainingArguments(**{name: value for name, value in self.given.items() if name in own})
+        except (ValueError, ImportError) as error:
+            raise config_error("config", str(error).rstrip("."), "change that key") from error
+
+    def resolved(self) -> dict[str, Any]:
+        """All data, tokenizer and model keys with their values: what an artefact stands for."""
+        groups = (self.corpus, self.tokenizer, self.random_words, self.data, self.model)
+        return {name: value for group in groups for name, value in dataclasses.asdict(group).items()}
+
+
+def parse_args(argv: list[str] | None = None, description: str | None = None) -> RunArguments:
+    """[CONFIG.json] [--key value ...] -> RunArguments.
+
+    Raises:
+        UserError: with exit code 3, naming the key and, where it is unknown, the nearest known one.
+    """
+    argv = sys.argv[1:] if argv is None else argv
+    parser = _Parser([*GROUPS, PretrainingArguments], description=description, allow_abbrev=False)
+    parser.add_argument("config", nargs="?", metavar="CONFIG.json", help="flat JSON file of the keys below")
+    for action in parser._actions:  # the dataclasses hold the defaults; the namespace holds what was given
+        action.default = argparse.SUPPRESS
+    if "--debug" in argv:
+        argv = [word for word in argv if word != "--debug"] + ["--debug", "true"]
+    namespace, unknown = parser.parse_known_args(argv)
+    given = vars(namespace)
+    config = given.pop("config", None)
+    if unknown:
+        raise _unknown_key("command line", unknown[0])
+    if config is not None:
+        given = {**_read_config(Path(config), parser), **given}
+    for name in given:
+        if name in REFUSED:
+            raise config_error(name, "this key is refused", REFUSED[name])
+    groups = [group(**{f.name: given[f.name] for f in fields(group) if f.name in given}) for group in GROUPS]
+    args = RunArguments(*groups, given=given, debug=bool(given.get("debug", False)))
+    check_arguments(args)
+    return args
+
+
+class _Parser(HfArgumentParser):
+    def error(self, message: str):
+        raise config_error("command line", message, "see --help")
+
+
+def _known_keys() -> set[str]:
+    return {f.name for group in (*GROUPS, PretrainingArguments) for f in fields(group)}
+
+
+def field_default(group: type, name: str) -> Any:
+    """The default of one key of an arguments class."""
+    found = next(f for f in fields(group) if f.name == name)
+    return found.default if found.default is not dataclasses.MISSING else found.default_factory()
+
+
+def _unknown_key(where: str | os.PathLike, name: str) -> UserError:
+    name = name.split("=")[0].lstrip("-")
+    near = difflib.get_close_matches(name, _known_keys(), n=1, cutoff=0.0)
+    return config_error(where, f"unknown key '{name}'", f"did you mean '{near[0]}'?")
+
+
+def _read_config(path: Path, parser: HfArgumentParser) -> dict[str, Any]:
+    """A flat JSON file -> the keys it gives, parsed and checked as the command line's are."""
+    if path.suffix != ".json":
+        raise config_error(path, "a config is a flat .json file", "name one, or write keys as --key value")
+    try:
+        settings = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise config_error(path, "no such file", f"the current folder is {Path.cwd().name}/") from None
+    except (OSError, ValueError) as error:
+        raise config_error(path, f"not readable as JSON ({error})", "mend the file") from None
+    if not isinstance(settings, dict):
+        raise config_error(path, "not a JSON object", "write {\"key\": value, ...}")
+    words = []
+    for name, value in settings.items():
+        if name not in _known_keys():
+            raise _unknown_key(path, name)
+        if isinstance(value, list):
+            words += [f"--{name}", *map(str, value)] if value else []
+        elif isinstance(value, dict):
+            words += [f"--{name}={json.dumps(value)}"]
+        elif value is not None:
+            words += [f"--{name}={str(value).lower() if isinstance(value, bool) else value}"]
+    try:
+        parsed = vars(parser.parse_args(words))
+    except UserError as error:
+        raise config_error(path, error.what, "mend the file") from None
+    for name, value in parsed.items():
+        single = value[0] if isinstance(value, list) else value  # "corpus": "a.txt" stands for ["a.txt"]
+        if not isinstance(settings[name], dict) and settings[name] not in (value, single):
+            kind = type(single).__name__
+            raise config_error(path, f"{name} is {json.dumps(settings[name])}", f"write it as {kind}, without quotes")
+    return {name: value for name, value in parsed.items() if name in settings}
+
+
+def check_arguments(args: RunArguments) -> None:
+    """Ranges and the rules between keys, before any work is done.
+
+    Raises:
+        UserError: naming the key, its value and the rule.
+    """
+    data, model = args.data, args.model
+    values = {**args.resolved(), **{name: args.setting(name) for name in _RANGES if name not in args.resolved()}}
+    for name, (low, high, rule) in _RANGES.items():
+        for value in values[name] if isinstance(values[name], list) else [values[name]]:
+            if value is not None and not low <= value <= high:
+                raise config_error(name, f"{value} is out of range", rule)
+    if not data.block_sizes or data.block_sizes != sorted(set(data.block_sizes)):
+        raise config_error("block_sizes", f"{data.block_sizes} is not a rising list", "write e.g. [128, 512]")
+    for block_size in data.block_sizes:
+        window = block_size - 3
+        if window < 2 * data.edge_buffer + 2:
+            raise config_error("block_sizes", f"{block_size} is too short", f"edge_buffer is {data.edge_buffer}")
+        if data.overlap is not None and data.overlap >= window:
+            raise config_error("overlap", f"{data.overlap} is not below the window", f"windows have {window} tokens")
+    if model.model_name_or_path is None and data.block_sizes[-1] > model.max_position_embeddings:
+        raise config_error(
+            "block_sizes", f"{data.block_sizes[-1]} is over the model's positions", "raise max_position_embeddings"
+        )
+    if data.mask_replace_prob + data.random_replace_prob > 1 + 1e-9:
+        raise config_error("mask_replace_prob", "with random_replace_prob it is over 1", "their sum is at most 1")
+    if model.hidden_size % model.num_attention_heads:
+        raise config_error("hidden_size", "not divisible by num_attention_heads", "change one of them")
+    fractions, sizes = args.setting("stage_fractions"), args.setting("stage_batch_sizes")
+    if len(fractions) != len(data.block_sizes) or len(sizes) != len(data.block_sizes):
+        raise config_error(
+            "stage_fractions", "stages and block sizes differ in number", "give one fraction and one batch size a block"
+        )
+    if abs(sum(fractions) - 1) > 1e-6:
+        raise config_error("stage_fractions", f"{fractions} does not add up to 1", "shares of max_steps")
+    if args.setting("eval_block_size") not in (None, *data.block_sizes):
+        raise config_error("eval_block_size", "not one of block_sizes", f"choose from {data.block_sizes}")
+    for name, choices in _CHOICES.items():
+        if args.setting(name) not in choices:
+            raise config_error(name, f"'{args.setting(name)}' is not supported", f"choose from {', '.join(choices)}")
+
+
+_HUGE = float("inf")
+_RANGES = {
+    "drop_short_lines": (0, _HUGE, "0 or more words"),
+    "max_document_chars": (1000, _HUGE, "1000 or more"),
+    "validation_fraction": (1e-6, 0.5, "above 0 and at most 0.5"),
+    "vocab_size": (6, _HUGE, "more than the five special tokens"),
+    "limit_alphabet": (1, _HUGE, "1 or more"),
+    "min_frequency": (1, _HUGE, "1 or more"),
+    "max_tokens_per_word": (1, 32, "1 to 32 tokens"),
+    "max_words_per_group": (1, _HUGE, "1 or more"),
+    "min_word_frequency": (1, _HUGE, "1 or more"),
+    "max_lines": (1, _HUGE, "1 or more, or empty for all"),
+    "block_sizes": (8, _HUGE, "8 or more tokens"),
+    "overlap": (0, _HUGE, "0 or more tokens"),
+    "edge_buffer": (1, _HUGE, "1 or more tokens"),
+    "nsp_probability": (0, 0.99, "0 (off) up to 0.99"),
+    "max_padding": (0, 1, "a share, 0 to 1"),
+    "mlm_probability": (1e-6, 0.99, "above 0 and below 1"),
+    "mask_replace_prob": (0, 1, "a share, 0 to 1"),
+    "random_replace_prob": (0, 1, "a share, 0 to 1"),
+    "dupe_factor": (1, _HUGE, "1 or more"),
+    "preprocessing_num_workers": (1, _HUGE, "1 or more processes"),
+    "hidden_size": (1, _HUGE, "1 or more"),
+    "num_hidden_layers": (1, _HUGE, "1 or more"),
+    "num_attention_heads": (1, _HUGE, "1 or more"),
+    "intermediate_size": (1, _HUGE, "1 or more"),
+    "type_vocab_size": (2, _HUGE, "2 or more: A and B"),
+    "hidden_dropout_prob": (0, 0.99, "a share below 1"),
+    "attention_probs_dropout_prob": (0, 0.99, "a share below 1"),
+    "classifier_dropout": (0, 0.99, "a share below 1"),
+    "stage_fractions": (1e-9, 1, "shares of max_steps, above 0"),
+    "stage_batch_sizes": (1, _HUGE, "1 or more rows"),
+    "max_steps": (1, _HUGE, "1 or more steps"),
+    "gradient_accumulation_steps": (1, _HUGE, "1 or more"),
+    "learning_rate": (1e-12, _HUGE, "above 0"),
+    "min_learning_rate": (0, _HUGE, "0 or more"),
+    "warmup_steps": (0, _HUGE, "0 or more"),
+    "weight_decay": (0, _HUGE, "0 or more"),
+    "max_grad_norm": (0, _HUGE, "0 (off) or more"),
+    "max_eval_steps": (1, _HUGE, "1 or more batches"),
+    "per_device_eval_batch_size": (1, _HUGE, "1 or more rows"),
+    "eval_steps": (1e-9, _HUGE, "above 0"),
+    "save_steps": (1e-9, _HUGE, "above 0"),
+    "logging_steps": (1e-9, _HUGE, "above 0"),
+    "save_total_limit": (1, _HUGE, "1 or more, or empty for all"),
+}
+_CHOICES = {
+    "lr_scheduler_type": ("cosine", "linear"),
+    "eval_strategy": ("steps", "no"),
+    "save_strategy": ("steps", "no"),
+    "logging_strategy": ("steps", "no"),
+}

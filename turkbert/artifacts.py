@@ -1,0 +1,188 @@
+"""A folder that is whole or not there: staged beside its final name, hashed, synced, renamed.
+
+    with staged(Path("data/tokens"), key={"tokenizer": "3f2a..."}) as folder:
+        (folder / "tokens.arrow").write_bytes(...)
+
+A folder without a valid MANIFEST.json is never loaded. The manifest holds the size and sha256 of every file, and the
+key: the settings and content hashes that the folder stands for.
+"""
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from turkbert.errors import CORRUPT_ARTIFACT, UserError, config_error, is_main_process
+
+logger = logging.getLogger(__name__)
+
+MANIFEST = "MANIFEST.json"
+_POLL_SECONDS = 0.5
+
+
+@contextmanager
+def staged(final: Path, key: dict[str, Any]) -> Iterator[Path]:
+    """An empty folder to fill; on a clean exit it takes the place of `final`, on an error it is removed.
+
+    An old `final` is moved aside just before and removed just after.
+    """
+    staging = final.with_name(f"_staging-{final.name}")
+    remove(staging)
+    staging.mkdir(parents=True)
+    try:
+        yield staging
+        write_manifest(staging, key)
+        replace_folder(staging, final)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def write_manifest(folder: Path, key: dict[str, Any]) -> None:
+    """Hash every file below `folder` and sync them, then the manifest, then the folders, to disk."""
+    files = {}
+    for path in sorted(p for p in folder.rglob("*") if p.is_file() and p.name != MANIFEST):
+        files[path.relative_to(folder).as_posix()] = {"size": path.stat().st_size, "sha256": file_hash(path)}
+        _sync(path)
+    manifest = folder / MANIFEST
+    manifest.write_text(json.dumps({"key": key, "files": files}, indent=1, ensure_ascii=False) + "\n", "utf-8")
+    _sync(manifest)
+    for path in [folder, *(p for p in folder.rglob("*") if p.is_dir())]:
+        _sync(path)
+
+
+def replace_folder(staging: Path, final: Path) -> None:
+    """Rename `staging` to `final`, an old `final` out of the way, and sync the parent."""
+    dead = final.with_name(f"_dead-{final.name}")
+    remove(dead)
+    if final.exists():
+        os.rename(final, dead)
+    os.rename(staging, final)
+    _sync(final.parent)
+    remove(dead)
+
+
+def publish(staging: Path, final: Path, key: dict[str, Any]) -> None:
+    """Move the files of `staging` into the existing folder `final` one by one, their manifest last.
+
+    For a folder that holds other things beside the artefact, as an output folder holds its checkpoints.
+    """
+    write_manifest(staging, key)
+    (final / MANIFEST).unlink(missing_ok=True)  # until the new manifest is there, the folder counts as unfinished
+    for path in sorted(p for p in staging.rglob("*") if p.is_file() and p.name != MANIFEST):
+        target = final / path.relative_to(staging)
+        target.parent.mkdir(exist_ok=True)
+        os.replace(path, target)
+    os.replace(staging / MANIFEST, final / MANIFEST)
+    _sync(final)
+
+
+def remove(folder: Path) -> None:
+    """Remove a folder in a way that never leaves half of it under its own name."""
+    if not folder.exists():
+        return
+    if not folder.name.startswith("_"):
+        dead = folder.with_name(f"_dead-{folder.name}")
+        shutil.rmtree(dead, ignore_errors=True)
+        os.rename(folder, dead)
+        folder = dead
+    shutil.rmtree(folder)
+
+
+def read_manifest(folder: Path) -> dict[str, Any] | None:
+    """The manifest of a committed folder, None where there is none or it is damaged."""
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text("utf-8"))
+        return manifest if {"key", "files"} <= manifest.keys() else None
+    except (OSError, ValueError, AttributeError):
+        return None
+
+
+def find_damage(folder: Path) -> str | None:
+    """What is wrong with a committed folder, in a few words; None where every file is as it was written."""
+    manifest = read_manifest(folder)
+    if manifest is None:
+        return f"no valid {MANIFEST}"
+    for name, facts in manifest["files"].items():
+        path = folder / name
+        if not path.is_file():
+            return f"{name} is missing"
+        if path.stat().st_size != facts["size"]:
+            return f"{name} has {path.stat().st_size} bytes instead of {facts['size']}"
+        if file_hash(path) != facts["sha256"]:
+            return f"{name} is not what was written (sha256 differs)"
+    return None
+
+
+def reuse_or_build(
+    final: Path, key: dict[str, Any], build: Callable[[Path], None], overwrite: bool = False
+) -> Path:
+    """The committed folder that stands for `key`: found, or made by `build(staging folder)`.
+
+    With several processes the main one builds and the others wait for its manifest.
+
+    Raises:
+        UserError: the folder stands for something else (names the first difference), holds foreign files, or is
+            damaged.
+    """
+    if not is_main_process():
+        while (read_manifest(final) or {}).get("key") != key:
+            time.sleep(_POLL_SECONDS)
+        return final
+    manifest = read_manifest(final)
+    if manifest is None and final.exists() and any(final.iterdir()):
+        raise config_error(final, "a folder that turkbert did not write is in the way", "choose another one")
+    if manifest is not None and manifest["key"] != key and not overwrite:
+        name = next(n for n in {**key, **manifest["key"]} if key.get(n) != manifest["key"].get(n))
+        old, new = manifest["key"].get(name), key.get(name)
+        raise config_error(
+            final, f"made with {name} {_brief(old)}, now {_brief(new)}", "choose another folder, or --overwrite true"
+        )
+    if manifest is not None and manifest["key"] == key:
+        damage = find_damage(final)
+        if damage is None:
+            logger.info("%s: reused", final)
+            return final
+        if not overwrite:
+            raise UserError(final, damage, "remove the folder and run again", CORRUPT_ARTIFACT)
+    with staged(final, key) as folder:
+        build(folder)
+    logger.info("%s: built", final)
+    return final
+
+
+def key_hash(key: dict[str, Any]) -> str:
+    """A short name for everything a folder stands for, to be part of the next stage's key."""
+    return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def file_hash(path: Path) -> str:
+    """sha256 of a file's content."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write one small file whole: beside, then renamed over the old one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f"_{path.name}")
+    beside.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", "utf-8")
+    os.replace(beside, path)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _brief(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 40 else text[:37] + "..."

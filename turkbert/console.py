@@ -1,0 +1,18 @@
+"""What the scripts show while they work: one plain line an event, from the main process."""
+
+import logging
+
+import datasets
+import transformers
+
+from turkbert.errors import is_main_process
+
+
+def set_up_logging() -> None:
+    """turkbert's own events to stderr; of the libraries, warnings only."""
+    logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S", level=logging.WARNING)
+    logging.getLogger("turkbert").setLevel(logging.INFO if is_main_process() else logging.ERROR)
+    transformers.utils.logging.set_verbosity_warning()
+    if not is_main_process():
+        datasets.disable_progress_bars()
+        transformers.utils.logging.set_verbosity_error()

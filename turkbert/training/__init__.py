@@ -1,0 +1,1 @@
+"""Rows -> a trained model. Start reading at trainer.py."""

@@ -1,0 +1,213 @@
+"""One pretraining run, from prepared rows to a finished output folder."""
+
+import dataclasses
+import json
+import logging
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from datasets import DatasetDict
+from transformers import PreTrainedTokenizerFast
+
+from turkbert.arguments import PretrainingArguments, RunArguments
+from turkbert.artifacts import MANIFEST, find_damage, key_hash, publish, read_manifest, remove
+from turkbert.data.prepare import build_collator, load_stats
+from turkbert.errors import config_error, is_main_process
+from turkbert.model import TurkBertConfig, TurkBertForPreTraining, load_stock, save_stock
+from turkbert.tokenization import save_tokenizer, tokenizer_hash
+from turkbert.training.callbacks import SamplesCallback, StageCallback
+from turkbert.training.checkpoint import check_contract, checkpoints, find_checkpoint
+from turkbert.training.hub import check_hub_access, push_output
+from turkbert.training.model_card import render_model_card
+from turkbert.training.samples import predict_samples, read_sample_texts
+from turkbert.training.trainer import PretrainingTrainer
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class RunResult:
+    """What a run ended with."""
+
+    metrics: dict[str, float]
+    predictions: str
+
+    def summary(self) -> str:
+        """The validation metrics as a small table."""
+        shown = {n.removeprefix("eval_"): v for n, v in self.metrics.items() if "mlm" in n or "nsp" in n}
+        return "\n".join(f"{name:<16}{value:>10.4f}" for name, value in shown.items())
+
+
+def pretrain(
+    args: RunArguments,
+    training: PretrainingArguments,
+    tokenizer: PreTrainedTokenizerFast,
+    rows: Mapping[int, DatasetDict],
+) -> RunResult | None:
+    """Train, or go on training, and write the model into output_dir. None where the run was finished already.
+
+    Raises:
+        UserError: an output_dir of another run, a model that does not fit the tokenizer or the rows.
+    """
+    output_dir = Path(training.output_dir)
+    contract = run_contract(args, training, tokenizer)
+    if training.push_to_hub:
+        check_hub_access()
+    if training.overwrite:
+        _set_aside(output_dir)
+    elif read_manifest(output_dir) is not None:
+        check_contract(output_dir, contract)
+        logger.info("%s: this run is finished; nothing to do (--overwrite true starts afresh)", output_dir)
+        return None
+    checkpoint = _checkpoint_to_resume(output_dir, training, contract)
+    model = build_model(args, tokenizer, checkpoint)
+    with_nsp = args.data.nsp_probability > 0
+    weights = nsp_class_weights(args) if with_nsp else {}
+    texts = read_sample_texts(training.sample_texts)
+    trainer = PretrainingTrainer(
+        model, training, rows, build_collator(args, tokenizer, training.seed), tokenizer, weights, contract
+    )
+    trainer.add_callback(StageCallback(trainer.sampler))
+    trainer.add_callback(SamplesCallback(texts, with_nsp))
+    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+
+    best = trainer.state.best_model_checkpoint
+    if best and Path(best).is_dir():
+        logger.info("the final model is the best one by validation %s: %s", training.metric_for_best_model, best)
+        model.load_state_dict(TurkBertForPreTraining.from_pretrained(best).state_dict())
+    metrics = trainer.evaluate(metric_key_prefix="eval") if training.eval_strategy != "no" else {}
+    result = RunResult(metrics, predict_samples(model, tokenizer, texts, with_nsp))
+    if is_main_process():
+        _publish(args, trainer, result, contract)
+        if training.push_to_hub:
+            push_output(output_dir, training)
+    trainer.accelerator.wait_for_everyone()
+    return result
+
+
+def build_model(
+    args: RunArguments, tokenizer: PreTrainedTokenizerFast, checkpoint: Path | None
+) -> TurkBertForPreTraining:
+    """The model of a checkpoint, of model_name_or_path, or a new one of the sizes in the settings.
+
+    Raises:
+        UserError: the model has fewer tokens or positions than the tokenizer or the rows need.
+    """
+    settings = args.model
+    attention = {"attn_implementation": settings.attn_implementation} if settings.attn_implementation else {}
+    if checkpoint is not None:
+        logger.info("resuming from %s", checkpoint)
+        model = TurkBertForPreTraining.from_pretrained(checkpoint, **attention)
+    elif settings.model_name_or_path:
+        try:
+            model, report = load_stock(settings.model_name_or_path, revision=settings.model_revision, **attention)
+        except (ValueError, OSError) as error:
+            raise config_error("model_name_or_path", str(error), "name a folder or Hub id of a BERT") from error
+        logger.info("%s: %s", settings.model_name_or_path, report)
+    else:
+        sizes = dataclasses.asdict(settings)
+        for name in ("model_name_or_path", "model_revision", "attn_implementation"):
+            del sizes[name]
+        config = TurkBertConfig(vocab_size=len(tokenizer), pad_token_id=tokenizer.pad_token_id, **sizes, **attention)
+        model = TurkBertForPreTraining(config)
+    if len(tokenizer) > model.config.vocab_size:
+        raise config_error(
+            "tokenizer_dir",
+            f"the tokenizer has {len(tokenizer)} tokens, the model {model.config.vocab_size}",
+            "use the model's own tokenizer: tokenizer_dir = model_name_or_path",
+        )
+    if args.data.block_sizes[-1] > model.config.max_position_embeddings:
+        raise config_error(
+            "block_sizes",
+            f"{args.data.block_sizes[-1]} is over the model's {model.config.max_position_embeddings} positions",
+            "use shorter blocks",
+        )
+    return model
+
+
+def nsp_class_weights(args: RunArguments) -> dict[int, list[float]]:
+    """{block size: weights of IS_NEXT and NOT_NEXT}: inverse to their share of the training rows, 1 on average."""
+    weights = {}
+    for block_size in args.data.block_sizes:
+        stats = load_stats(args.data.data_dir, block_size)["train"]
+        counts = (stats["is_next"], stats["not_next"])
+        even = args.data.nsp_balance == "none" or 0 in counts
+        weights[block_size] = [1.0, 1.0] if even else [stats["rows"] / (2 * count) for count in counts]
+    return weights
+
+
+def run_contract(
+    args: RunArguments, training: PretrainingArguments, tokenizer: PreTrainedTokenizerFast
+) -> dict[str, Any]:
+    """Everything that a resumed run must share with the one before, to be its exact continuation."""
+    accumulated = training.gradient_accumulation_steps * training.world_size
+    data = {
+        str(block_size): key_hash(read_manifest(Path(args.data.data_dir, f"block_{block_size}"))["key"])
+        for block_size in args.data.block_sizes
+    }
+    names = (
+        "max_steps", "stage_fractions", "seed", "data_seed", "learning_rate", "min_learning_rate",
+        "lr_scheduler_type", "warmup_steps", "weight_decay", "adam_beta1", "adam_beta2", "adam_epsilon",
+        "max_grad_norm", "optim",
+    )  # fmt: skip
+    contract = {
+        "data": data,
+        "tokenizer": tokenizer_hash(tokenizer),
+        "global_batch_sizes": [size * accumulated for size in training.stage_batch_sizes],
+        **{name: getattr(training, name) for name in names},
+    }
+    return json.loads(json.dumps(contract))
+
+
+def _checkpoint_to_resume(
+    output_dir: Path, training: PretrainingArguments, contract: dict[str, Any]
+) -> Path | None:
+    named = training.resume_from_checkpoint
+    if named in (None, "auto"):
+        checkpoint = find_checkpoint(output_dir)
+        if checkpoint is None and checkpoints(output_dir):
+            mend = "start afresh with --overwrite true"
+            raise config_error(output_dir, "none of its checkpoints is whole", mend)
+    else:
+        checkpoint = Path(named)
+        damage = find_damage(checkpoint)
+        if damage:
+            raise config_error(checkpoint, damage, "name a checkpoint folder, or auto")
+    if checkpoint is not None:
+        check_contract(checkpoint, contract)
+    return checkpoint
+
+
+def _set_aside(output_dir: Path) -> None:
+    """Before a fresh start: old checkpoints go, the old result stays until the new one replaces it."""
+    if is_main_process():
+        for path in checkpoints(output_dir):
+            remove(path)
+        (output_dir / "generated_samples.txt").unlink(missing_ok=True)
+
+
+def _publish(
+    args: RunArguments, trainer: PretrainingTrainer, result: RunResult, contract: dict[str, Any]
+) -> None:
+    """The stock layout of the model with its card, metrics and settings, into output_dir."""
+    output_dir = Path(trainer.args.output_dir)
+    staging = output_dir / "_staging-model"
+    remove(staging)
+    staging.mkdir()
+    save_stock(trainer.accelerator.unwrap_model(trainer.model, keep_torch_compile=False), staging)
+    save_tokenizer(trainer.processing_class, staging)
+    metrics = {name: value for name, value in result.metrics.items() if isinstance(value, float | int)}
+    (staging / "eval_results.json").write_text(json.dumps(metrics, indent=1) + "\n", "utf-8")
+    settings = {**args.resolved(), **trainer.args.to_sanitized_dict()}
+    (staging / "run_config.json").write_text(json.dumps(settings, indent=1, ensure_ascii=False) + "\n", "utf-8")
+    history = json.dumps(trainer.state.log_history, indent=0)
+    (staging / "log_history.json").write_text(history + "\n", "utf-8")
+    stats = {size: load_stats(args.data.data_dir, size) for size in args.data.block_sizes}
+    card = render_model_card(trainer, args, stats, result.metrics, result.predictions)
+    (staging / "README.md").write_text(card, "utf-8")
+    publish(staging, output_dir, contract)
+    os.rmdir(staging)
+    logger.info("%s: model, tokenizer and card written (%s)", output_dir, MANIFEST)

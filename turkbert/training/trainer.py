@@ -1,0 +1,253 @@
+"""transformers' Trainer with two stages in one train(), an exact loss, streamed metrics and committed checkpoints.
+
+    trainer = PretrainingTrainer(model, args, rows, collator, tokenizer, nsp_class_weights)
+    trainer.train(resume_from_checkpoint=None)
+"""
+
+import json
+import time
+from collections.abc import Mapping
+from operator import itemgetter
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from datasets import DatasetDict
+from torch.utils.data import DataLoader
+from transformers import PreTrainedTokenizerFast, Trainer
+from transformers.trainer_utils import EvalLoopOutput
+
+from turkbert.arguments import PretrainingArguments
+from turkbert.artifacts import staged
+from turkbert.data.collator import IGNORED, DataCollatorForPretraining
+from turkbert.model import TurkBertForPreTraining
+from turkbert.tokenization import save_tokenizer
+from turkbert.training.checkpoint import PREFIX, rotate
+from turkbert.training.metrics import batch_sums, compute_metrics
+from turkbert.training.sampler import EvaluationRows, StagedBatchSampler, StagedRows, plan_stages
+
+
+class PretrainingTrainer(Trainer):
+    """Trains both tasks over rows of several block sizes.
+
+    Args:
+        rows: {block size: DatasetDict(train, validation)}, one block size a stage.
+        nsp_class_weights: {block size: weights of IS_NEXT and NOT_NEXT}; empty where NSP is off.
+        contract: what a checkpoint must agree on to be resumed; written into its manifest.
+    """
+
+    def __init__(
+        self,
+        model: TurkBertForPreTraining,
+        args: PretrainingArguments,
+        rows: Mapping[int, DatasetDict],
+        collator: DataCollatorForPretraining,
+        tokenizer: PreTrainedTokenizerFast,
+        nsp_class_weights: Mapping[int, list[float]],
+        contract: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ):
+        num_rows = {block_size: splits["train"].num_rows for block_size, splits in rows.items()}
+        stages = plan_stages(num_rows, args.stage_fractions, args.stage_batch_sizes, args.max_steps)
+        data_seed = args.seed if args.data_seed is None else args.data_seed
+        sampler = StagedBatchSampler(
+            stages, args.gradient_accumulation_steps, args.process_index, args.world_size, data_seed
+        )
+        train_rows = {block_size: splits["train"].with_format("arrow") for block_size, splits in rows.items()}
+        eval_rows = rows[args.eval_block_size or max(rows)]["validation"].with_format("arrow")
+        self.sampler = sampler
+        # Shapes are the model's own; a sharded parameter (FSDP) no longer shows how many dimensions it has.
+        self.decayed = {name for name, parameter in model.named_parameters() if parameter.dim() >= 2}
+        super().__init__(
+            model=model,
+            args=args,
+            train_dataset=StagedRows(train_rows, sampler, collator),
+            eval_dataset=EvaluationRows(eval_rows, args.per_device_eval_batch_size, args.max_eval_steps, collator),
+            processing_class=tokenizer,
+            **kwargs,
+        )
+        self.nsp_class_weights = {
+            block_size: torch.tensor(weights, device=args.device) for block_size, weights in nsp_class_weights.items()
+        }
+        self.contract = contract or {}
+        # Trainer counts the labelled tokens of the whole step for us, over micro-batches and processes ...
+        self.model_accepts_loss_kwargs = True
+        # ... and the loss below is already divided by them.
+        self.loss_is_scaled_for_ga = True
+        self._task_losses = torch.zeros(2, device=args.device)  # sums of (MLM, NSP) since the last log
+        self._log_start: tuple[int, float] | None = None  # (step, seconds) of the last log, or of the first step
+        self._seconds_aside = 0.0  # spent on evaluation and saving since then
+
+    # ---- data
+
+    def get_train_dataloader(self) -> DataLoader:
+        """Micro-batches by number; each process makes its own, so accelerate has nothing to shard."""
+        return DataLoader(
+            self.train_dataset,
+            batch_sampler=self.sampler,
+            collate_fn=itemgetter(0),
+            generator=torch.Generator(),  # else the loader would draw from the generator of the dropout masks
+            **self._loader_options(),
+        )
+
+    def get_eval_dataloader(self, eval_dataset=None) -> DataLoader:
+        """Every world_size-th validation batch."""
+        batches = eval_dataset or self.eval_dataset
+        mine = range(self.args.process_index, len(batches), self.args.world_size)
+        return DataLoader(
+            batches, sampler=mine, batch_size=None, generator=torch.Generator(), **self._loader_options()
+        )
+
+    def _loader_options(self) -> dict[str, Any]:
+        args = self.args
+        workers = args.dataloader_num_workers
+        return {
+            "num_workers": workers,
+            "pin_memory": args.dataloader_pin_memory and args.device.type == "cuda",
+            "persistent_workers": workers > 0 and args.dataloader_persistent_workers,
+            "prefetch_factor": args.dataloader_prefetch_factor if workers > 0 else None,
+            "multiprocessing_context": args.dataloader_multiprocessing_context if workers > 0 else None,
+            "in_order": args.dataloader_in_order,
+        }
+
+    # ---- loss and optimizer
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        """Both losses, each a sum of this micro-batch's terms over the global number of them.
+
+        MLM: cross-entropy / labelled tokens of the optimizer step. NSP: class-weighted cross-entropy / rows of the
+        step. Added up over micro-batches and averaged over processes (which DDP does), that is the loss of one large
+        batch, however it is split.
+        """
+        if self._log_start is None:
+            self._log_start = (self.state.global_step, time.perf_counter())
+        outputs = model(**inputs)
+        num_rows, block_size = inputs["input_ids"].shape
+        num_processes = self.accelerator.num_processes
+        num_labelled = (inputs["labels"] != IGNORED).sum()
+        mlm_loss = outputs.mlm_loss * num_labelled / num_items_in_batch * num_processes
+        nsp_loss = torch.zeros_like(mlm_loss)
+        if self.nsp_class_weights:
+            weights = self.nsp_class_weights[block_size]
+            logits, labels = outputs.seq_relationship_logits.float(), inputs["next_sentence_label"]
+            terms = F.cross_entropy(logits, labels, weight=weights, reduction="sum")
+            nsp_loss = terms / (num_rows * self.args.gradient_accumulation_steps)
+        self._task_losses += torch.stack([mlm_loss.detach(), nsp_loss.detach()])
+        loss = mlm_loss + nsp_loss
+        return (loss, outputs) if return_outputs else loss
+
+    def get_decay_parameter_names(self, model) -> list[str]:
+        """Matrices decay; biases and norms, of one dimension, do not."""
+        names = [name for name, _ in model.named_parameters()]
+        wrappers = ("module.", "_orig_mod.", "_fsdp_wrapped_module.")
+        return [name for name in names if _without(name, wrappers) in self.decayed]
+
+    # ---- evaluation
+
+    def evaluation_loop(
+        self, dataloader, description, prediction_loss_only=None, ignore_keys=None, metric_key_prefix="eval"
+    ) -> EvalLoopOutput:
+        """Metrics over all processes from nine sums a batch; no logits are kept."""
+        started = time.perf_counter()
+        model = self.model
+        if not self.is_in_train:
+            model = self.accelerator.prepare_model(model, evaluation_mode=True)
+        model.eval()
+        num_batches = -(-len(self.eval_dataset) // self.args.world_size)
+        sums = torch.zeros(num_batches, 9, dtype=torch.float64, device=self.args.device)
+        with torch.no_grad():
+            for number, inputs in enumerate(dataloader):
+                inputs = self._prepare_inputs(inputs)
+                sums[number] = batch_sums(model(**inputs), inputs)
+        sums = self.accelerator.gather(sums).cpu().numpy()
+        metrics = compute_metrics(sums, with_nsp=bool(self.nsp_class_weights))
+        num_rows = int(sums[:, 5].sum())
+        self._seconds_aside += time.perf_counter() - started
+        metrics = {f"{metric_key_prefix}_{name}": value for name, value in metrics.items()}
+        return EvalLoopOutput(predictions=None, label_ids=None, metrics=metrics, num_samples=num_rows)
+
+    def _determine_best_metric(self, metrics, trial) -> bool:
+        """A new best model is saved, whatever save_steps says: the final model is made from it."""
+        is_best = super()._determine_best_metric(metrics, trial)
+        self.control.should_save |= is_best and self.args.save_strategy != "no"
+        return is_best
+
+    # ---- logs
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Add the two losses and the speed since the last log to Trainer's own values."""
+        if "loss" in logs and self.is_in_train:
+            step = self.state.global_step
+            since, started = self._log_start
+            seconds = time.perf_counter() - started - self._seconds_aside
+            num_steps = max(step - since, 1)
+            mlm_loss, nsp_loss = self.accelerator.reduce(self._task_losses, "mean").tolist()
+            num_rows = sum(self._rows_of_step(number) for number in range(since, step))
+            stage = self.sampler.stage_of(step - 1)
+            logs |= {
+                "mlm_loss": mlm_loss / num_steps,
+                "nsp_loss": nsp_loss / num_steps,
+                "block_size": stage.block_size,
+                "pairs_per_second": num_rows / seconds,
+                "tokens_per_second": sum(
+                    self._rows_of_step(number) * self.sampler.stage_of(number).block_size
+                    for number in range(since, step)
+                )
+                / seconds,
+            }
+            self._task_losses.zero_()
+            self._log_start, self._seconds_aside = (step, time.perf_counter()), 0.0
+        super().log(logs, start_time)
+
+    def _rows_of_step(self, step: int) -> int:
+        batch_size = self.sampler.stage_of(step).batch_size
+        return batch_size * self.args.gradient_accumulation_steps * self.args.world_size
+
+    # ---- checkpoints
+
+    def _save_checkpoint(self, model, trial) -> None:
+        """Write everything beside, hash and sync it, then rename: a checkpoint is whole or not there."""
+        started = time.perf_counter()
+        self.store_flos()
+        output_dir = Path(self.args.output_dir)
+        final = output_dir / f"{PREFIX}{self.state.global_step}"
+        if self.state.best_global_step:
+            self.state.best_model_checkpoint = str(output_dir / f"{PREFIX}{self.state.best_global_step}")
+        if self.args.should_save:
+            with staged(final, {"step": self.state.global_step, **self.contract}) as folder:
+                self.accelerator.wait_for_everyone()
+                self._write_checkpoint(folder)
+                self.accelerator.wait_for_everyone()  # each process has written its random state
+            rotate(output_dir, self.args.save_total_limit, self.state.best_model_checkpoint)
+        else:
+            self.accelerator.wait_for_everyone()
+            self._write_checkpoint(final.with_name(f"_staging-{final.name}"))
+            self.accelerator.wait_for_everyone()
+        self._seconds_aside += time.perf_counter() - started
+
+    def _write_checkpoint(self, folder: Path) -> None:
+        self.save_model(str(folder), _internal_call=True)
+        self._save_optimizer_and_scheduler(str(folder))
+        self._save_scaler(str(folder))
+        self._save_rng_state(str(folder))
+        if self.args.should_save:
+            self.state.stateful_callbacks["TrainerControl"] = self.control.state()
+            self.state.save_to_json(str(folder / "trainer_state.json"))
+
+    def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
+        """Weights, tokenizer and settings; settings as JSON, since a pickle could carry code and tokens."""
+        if not self.args.should_save:
+            return
+        self.accelerator.unwrap_model(self.model, keep_torch_compile=False).save_pretrained(
+            output_dir, state_dict=state_dict
+        )
+        save_tokenizer(self.processing_class, output_dir)
+        settings = json.dumps(self.args.to_sanitized_dict(), indent=1, ensure_ascii=False)
+        Path(output_dir, "training_args.json").write_text(settings + "\n", "utf-8")
+
+
+def _without(name: str, parts: tuple[str, ...]) -> str:
+    for part in parts:
+        name = name.replace(part, "")
+    return name
