@@ -11,7 +11,7 @@ import os
 import sys
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_type_hints
 
 import torch
 from transformers import HfArgumentParser, TrainingArguments
@@ -44,7 +44,7 @@ class CorpusArguments:
 class TokenizerArguments:
     """How text becomes tokens."""
 
-    tokenizer_dir: str = _key("tokenizer", "folder to train the tokenizer into, or any WordPiece tokenizer's folder or id")
+    tokenizer_dir: str = _key("tokenizer", "folder to train it into, or any WordPiece tokenizer's folder or Hub id")
     vocab_size: int = _key(32000, "number of tokens, the five special ones included")
     limit_alphabet: int = _key(200, "number of characters that get a token")
     min_frequency: int = _key(2, "a merge needs at least this many occurrences")
@@ -133,7 +133,7 @@ class PretrainingArguments(TrainingArguments):
     save_total_limit: int | None = _key(5, "checkpoints kept")
     logging_steps: float = _key(50, "log every so many steps")
     logging_nan_inf_filter: bool = _key(False, "stock Trainer shows NaN as 0.0; turkbert never does")
-    sample_texts: str | None = _key(None, "texts with [MASK] and tab-separated pairs to predict; empty: the bundled ones")
+    sample_texts: str | None = _key(None, "file of texts with [MASK] and of pairs to predict; empty: the bundled ones")
     resume_from_checkpoint: str | None = _key("auto", "auto: the newest whole checkpoint of output_dir; or a folder")
     overwrite: bool = _key(False, "start afresh over an old run")
     debug: bool = _key(False, "show the traceback of an error")
@@ -261,8 +261,9 @@ def parse_args(argv: list[str] | None = None, description: str | None = None) ->
     parser.add_argument("config", nargs="?", metavar="CONFIG.json", help="flat JSON file of the keys below")
     for action in parser._actions:  # the dataclasses hold the defaults; the namespace holds what was given
         action.default = argparse.SUPPRESS
-    if "--debug" in argv:
-        argv = [word for word in argv if word != "--debug"] + ["--debug", "true"]
+    for place, word in enumerate(argv):  # a bare --debug must not take the config for its value
+        if word == "--debug" and argv[place + 1 : place + 2] not in (["true"], ["false"]):
+            argv = [*argv[:place], "--debug=true", *argv[place + 1 :]]
     namespace, unknown = parser.parse_known_args(argv)
     given = vars(namespace)
     config = given.pop("config", None)
@@ -286,6 +287,11 @@ class _Parser(HfArgumentParser):
 
 def _known_keys() -> set[str]:
     return {f.name for group in (*GROUPS, PretrainingArguments) for f in fields(group)}
+
+
+def _optional_keys() -> set[str]:
+    hints = {name: hint for group in (*GROUPS, PretrainingArguments) for name, hint in get_type_hints(group).items()}
+    return {name for name, hint in hints.items() if type(None) in get_args(hint)}
 
 
 def field_default(group: type, name: str) -> Any:
@@ -312,15 +318,22 @@ def _read_config(path: Path, parser: HfArgumentParser) -> dict[str, Any]:
         raise config_error(path, f"not readable as JSON ({error})", "mend the file") from None
     if not isinstance(settings, dict):
         raise config_error(path, "not a JSON object", "write {\"key\": value, ...}")
-    words = []
+    words: list[str] = []
+    nulls: dict[str, Any] = {}
     for name, value in settings.items():
         if name not in _known_keys():
             raise _unknown_key(path, name)
-        if isinstance(value, list):
-            words += [f"--{name}", *map(str, value)] if value else []
+        if value is None:
+            if name not in _optional_keys():
+                raise config_error(path, f"{name} is null", "give a value, or leave the key out")
+            nulls[name] = None
+        elif value == []:  # the command line cannot say that; what it means is for check_arguments to judge
+            nulls[name] = value
+        elif isinstance(value, list):
+            words += [f"--{name}", *map(str, value)]
         elif isinstance(value, dict):
             words += [f"--{name}={json.dumps(value)}"]
-        elif value is not None:
+        else:
             words += [f"--{name}={str(value).lower() if isinstance(value, bool) else value}"]
     try:
         parsed = vars(parser.parse_args(words))
@@ -328,10 +341,12 @@ def _read_config(path: Path, parser: HfArgumentParser) -> dict[str, Any]:
         raise config_error(path, error.what, "mend the file") from None
     for name, value in parsed.items():
         single = value[0] if isinstance(value, list) else value  # "corpus": "a.txt" stands for ["a.txt"]
-        if not isinstance(settings[name], dict) and settings[name] not in (value, single):
+        given = settings[name]
+        same_kind = isinstance(given, bool) == isinstance(single, bool)  # 1 == True, but not here
+        if not isinstance(given, dict) and (given not in (value, single) or not same_kind):
             kind = type(single).__name__
-            raise config_error(path, f"{name} is {json.dumps(settings[name])}", f"write it as {kind}, without quotes")
-    return {name: value for name, value in parsed.items() if name in settings}
+            raise config_error(path, f"{name} is {json.dumps(given)}", f"write it as {kind}, without quotes")
+    return {**nulls, **parsed}
 
 
 def check_arguments(args: RunArguments) -> None:
@@ -365,7 +380,7 @@ def check_arguments(args: RunArguments) -> None:
     fractions, sizes = args.setting("stage_fractions"), args.setting("stage_batch_sizes")
     if len(fractions) != len(data.block_sizes) or len(sizes) != len(data.block_sizes):
         raise config_error(
-            "stage_fractions", "stages and block sizes differ in number", "give one fraction and one batch size a block"
+            "stage_fractions", "not one for each block size", "give one fraction and one batch size a block"
         )
     if abs(sum(fractions) - 1) > 1e-6:
         raise config_error("stage_fractions", f"{fractions} does not add up to 1", "shares of max_steps")
@@ -388,7 +403,7 @@ _RANGES = {
     "max_words_per_group": (1, _HUGE, "1 or more"),
     "min_word_frequency": (1, _HUGE, "1 or more"),
     "max_lines": (1, _HUGE, "1 or more, or empty for all"),
-    "block_sizes": (8, _HUGE, "8 or more tokens"),
+    "block_sizes": (8, 32767, "8 to 32767 tokens"),
     "overlap": (0, _HUGE, "0 or more tokens"),
     "edge_buffer": (1, _HUGE, "1 or more tokens"),
     "nsp_probability": (0, 0.99, "0 (off) up to 0.99"),
@@ -397,6 +412,7 @@ _RANGES = {
     "mask_replace_prob": (0, 1, "a share, 0 to 1"),
     "random_replace_prob": (0, 1, "a share, 0 to 1"),
     "dupe_factor": (1, _HUGE, "1 or more"),
+    "preprocessing_seed": (0, 2**63 - 1, "0 to 2**63 - 1"),
     "preprocessing_num_workers": (1, _HUGE, "1 or more processes"),
     "hidden_size": (1, _HUGE, "1 or more"),
     "num_hidden_layers": (1, _HUGE, "1 or more"),
@@ -408,6 +424,8 @@ _RANGES = {
     "classifier_dropout": (0, 0.99, "a share below 1"),
     "stage_fractions": (1e-9, 1, "shares of max_steps, above 0"),
     "stage_batch_sizes": (1, _HUGE, "1 or more rows"),
+    "seed": (0, 2**32 - 1, "0 to 2**32 - 1"),
+    "data_seed": (0, 2**63 - 1, "0 to 2**63 - 1, or empty for the seed"),
     "max_steps": (1, _HUGE, "1 or more steps"),
     "gradient_accumulation_steps": (1, _HUGE, "1 or more"),
     "learning_rate": (1e-12, _HUGE, "above 0"),

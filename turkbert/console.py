@@ -13,6 +13,7 @@ def set_up_logging() -> None:
     logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S", level=logging.WARNING)
     logging.getLogger("turkbert").setLevel(logging.INFO if is_main_process() else logging.ERROR)
     transformers.utils.logging.set_verbosity_warning()
+    transformers.utils.logging.disable_progress_bar()  # a bar for each file of each checkpoint
     if not is_main_process():
         datasets.disable_progress_bars()
         transformers.utils.logging.set_verbosity_error()

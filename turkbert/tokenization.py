@@ -22,7 +22,7 @@ import numpy as np
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from tqdm.auto import tqdm
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
-from transformers.models.auto.tokenization_auto import get_tokenizer_config
+from transformers.utils import cached_file
 
 from turkbert.errors import UserError, config_error
 
@@ -132,15 +132,20 @@ def load_tokenizer(name_or_path: str | os.PathLike, revision: str | None = None)
         raise UserError(name, "no such folder", "give a tokenizer's folder or a Hub id (organisation/name)")
     try:
         options = {"revision": revision, "local_files_only": is_folder}
-        _refuse_unsafe_config(name, get_tokenizer_config(name, **options))
+        # Read before transformers acts on it; None where there is none.
+        config_file = cached_file(
+            name, "tokenizer_config.json", _raise_exceptions_for_missing_entries=False, **options
+        )
+        if config_file is not None:
+            _refuse_unsafe_config(name, json.loads(Path(config_file).read_text(encoding="utf-8")))
         tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False, **options)
     except UserError:
         raise
     except Exception as error:  # the tokenizers library raises bare Exception on a broken file
         mend = "check its tokenizer files" if is_folder else "check the id and the network, or give a local folder"
-        raise UserError(name, f"no tokenizer could be loaded ({str(error).partition(chr(10))[0]})", mend) from error
-    _refuse_other_kinds(name, tokenizer)
-    return tokenizer
+        reason = str(error).partition("\n")[0].strip(" .:")
+        raise UserError(name, f"no tokenizer could be loaded ({reason})", mend) from error
+    return _require_wordpiece(name, tokenizer)
 
 
 def word_start_table(tokenizer: PreTrainedTokenizerFast) -> np.ndarray:
@@ -196,6 +201,7 @@ def _train_vocab(counts: Counter[str], vocab_size: int, limit_alphabet: int, min
     # Words that can only become [UNK] teach nothing (the trainer would close the gap and learn what nobody wrote).
     known = set(alphabet)
     words = {w: n for w, n in counts.items() if len(w) <= _MAX_CHARS_PER_WORD and known.issuperset(w)}
+    logger.info("%d different words, %d of them in the alphabet of %d", len(counts), len(words), len(alphabet))
     continuing = sorted({"##" + char for char in set().union(*(word[1:] for word in words))})
     base_size = len(SPECIAL_TOKENS) + len(alphabet) + len(continuing)
     if base_size > vocab_size:
@@ -270,14 +276,18 @@ def _refuse_unsafe_config(name: str, config: dict) -> None:
             raise UserError(name, f"tokenizer_config.json names a file outside its folder ({key}: {value})", mend)
 
 
-def _refuse_other_kinds(name: str, tokenizer: PreTrainedTokenizerFast) -> None:
-    """Raise UserError unless the tokenizer is WordPiece and its own vocabulary holds the five special tokens."""
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    kind = type(backend.model if backend is not None else tokenizer).__name__
-    if kind != "WordPiece":
-        raise UserError(name, f"a {kind} tokenizer", "give a WordPiece one, such as BERTurk's, or train your own")
-    # transformers quietly adds what is missing behind the vocabulary, where no pretrained model has an embedding.
-    vocab = backend.get_vocab(with_added_tokens=False)
+def _require_wordpiece(name: str, tokenizer: object) -> PreTrainedTokenizerFast:
+    """The tokenizer, if it is WordPiece and its own vocabulary holds the five special tokens; else UserError."""
+    model = getattr(getattr(tokenizer, "backend_tokenizer", None), "model", tokenizer)
+    if not isinstance(tokenizer, PreTrainedTokenizerFast) or not isinstance(model, models.WordPiece):
+        mend = "give a WordPiece one, such as BERTurk's, or train your own"
+        raise UserError(name, f"a {type(model).__name__} tokenizer", mend)
+    # transformers makes a BertTokenizer of five tokens where there is no vocabulary file at all, and otherwise adds
+    # what is missing behind the vocabulary, where no pretrained model has an embedding.
+    vocab = tokenizer.backend_tokenizer.get_vocab(with_added_tokens=False)
+    if len(vocab) <= len(SPECIAL_TOKENS):
+        raise UserError(name, "no vocabulary there", "give a folder or Hub id with tokenizer.json or vocab.txt")
     missing = [token for key, token in SPECIAL_TOKENS.items() if getattr(tokenizer, key) not in vocab]
     if missing:
         raise UserError(name, f"the vocabulary has no {', '.join(missing)}", "add what is missing, or train your own")
+    return tokenizer

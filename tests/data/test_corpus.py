@@ -117,9 +117,9 @@ def test_a_title_later_in_a_file_does_not_make_it_trwiki(tmp_path):
 @pytest.mark.parametrize("head", ["", "== Baş ==\n"])
 def test_chunk_sizes_change_nothing(tmp_path, monkeypatch, head):
     rng = random.Random(1)
-    parts = ["ağaç. ", "ş", " ", "\n", "\r\n", "\r", "\n \n", "\n\n", "== Ad ==\n", "uzunbirkelime", "\u2028", "! "]
-    for trial in range(60):
-        body = head + "".join(rng.choices(parts, k=80))
+    parts = ["ağaç. ", "ş", " ", "\n", "\r\n", "\r", "\n \n", "\n\n", "\n== Ad ==\n", "uzunbirkelime", "\u2028", "! "]
+    for trial in range(40):
+        body = head + "".join(rng.choices(parts, k=300))
         path = write(tmp_path / f"{trial}.txt", body)
         whole = read(path, max_document_chars=40)
         for size in (1, 2, 7, 64):
@@ -180,7 +180,9 @@ def test_a_bad_byte_is_fatal_or_rejects_its_document(tmp_path):
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be", "utf-16-le"])
 @pytest.mark.parametrize("mark", [True, False])
 def test_utf16_is_named(tmp_path, encoding, mark):
-    error = error_of(read, write(tmp_path / "a.txt", (("\ufeff" if mark else "") + "Ankara'da yağmur").encode(encoding)))
+    error = error_of(
+        read, write(tmp_path / "a.txt", (("\ufeff" if mark else "") + "Ankara'da yağmur").encode(encoding))
+    )
     assert "UTF-16" in error.what
 
 
@@ -217,6 +219,16 @@ def test_a_long_line_is_read_in_bounded_memory(tmp_path, monkeypatch, ending):
     assert peak < 3_000_000
 
 
+def test_white_space_without_end_takes_no_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr(raw_text, "CHUNK_BYTES", 1 << 16)
+    path = write(tmp_path / "a.txt", "bir" + " " * 5_000_000 + "iki")
+    tracemalloc.start()
+    assert " ".join(read(path, max_document_chars=100_000)[0]).split() == ["bir", "iki"]
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2_000_000
+
+
 # --- damaged and hostile files
 
 
@@ -238,7 +250,8 @@ def test_damaged_compressed_files_are_named(tmp_path, ending):
     assert "after the end of the first" in error_of(read, write(path, good + b"x")).what
 
 
-def test_damage_that_shows_as_bad_bytes_or_broken_lines_first_is_still_damage(tmp_path):
+def test_damage_that_shows_as_bad_bytes_or_broken_lines_first_is_still_damage(tmp_path, monkeypatch):
+    monkeypatch.setattr(raw_text, "CHUNK_BYTES", 4096)
     for name, text in (("a.txt.gz", b"bir \xff iki\n" * 2000), ("a.jsonl.gz", b'{"text": "bir"}\n{"te\n' * 2000)):
         good = gzip.compress(text, 0)
         assert "corrupt" not in error_of(read, write(tmp_path / name, good)).what
@@ -268,7 +281,7 @@ def test_archives_are_refused_by_name_and_by_content(tmp_path):
 
 
 def test_broken_json_lines_are_fatal_or_rejected(tmp_path):
-    path = write(tmp_path / "a.jsonl", '{"text": "bir"}\n\n["iki"]\n5\n{"text": "üç"}\n{"text": "dö')
+    path = write(tmp_path / "a.jsonl", '{"text": "bir"}\n \n["iki"]\n5\n{"text": "üç"}\n{"text": "dö')
     error = error_of(read, path)
     assert error.where == f"{path}:3" and "bad_lines" in error.mend
     texts, _, rejects = read(path, bad_lines="reject")
@@ -291,6 +304,9 @@ def test_rows_without_text_are_rejected_with_reason_and_place(tmp_path):
 def test_a_field_absent_everywhere_is_fatal_and_the_fields_are_named(tmp_path, num_rows):
     path = write_rows(tmp_path / "a.jsonl", [{"body": "x", "id": 1}] * num_rows)
     assert "no field 'text'; fields are: body, id" in error_of(read, path).what
+    with open(path, "a") as file:  # met only if the whole file was read
+        file.write("{" * (num_rows > 1000))
+    assert "no field 'text'" in error_of(read, path).what
     pq.write_table(pa.table({"body": ["x"]}), tmp_path / "a.parquet")
     assert "no field 'text'; fields are: body" in error_of(read, tmp_path / "a.parquet").what
 
@@ -324,7 +340,7 @@ def test_files_are_found_in_order_and_once(tmp_path, monkeypatch):
         write(tmp_path / name, "x")
     for name in ("z.txt", "y.parquet", "[1].txt"):
         write(tmp_path / name, "x")
-    (tmp_path / "d/a/loop").symlink_to(tmp_path / "d")
+    (tmp_path / "d/a/zloop").symlink_to(tmp_path / "d")
     (tmp_path / "d/link.txt").symlink_to(tmp_path / "z.txt")
     (tmp_path / "d/blob.txt").symlink_to(tmp_path / "d/x.csv")  # the Hub's cache looks like this
     monkeypatch.chdir(tmp_path)
@@ -335,10 +351,10 @@ def test_files_are_found_in_order_and_once(tmp_path, monkeypatch):
     folder = ["d/a/z.jsonl.xz", "d/b.txt", "d/blob.txt", "d/c.TXT.GZ", "d/link.txt"]
     assert found("d") == folder
     assert found("z.txt", "d") == ["z.txt", *folder[:-1]]
-    assert found("d/*.txt", "*.parquet", "d/../y.parquet") == ["d/b.txt", "d/blob.txt", "d/link.txt", "y.parquet"]
+    assert found("d/[bl]*.txt", "*.parquet", "d/../y.parquet") == ["d/b.txt", "d/blob.txt", "d/link.txt", "y.parquet"]
     assert found("[1].txt") == ["[1].txt"]
     assert found("d/**/*.xz") == ["d/a/z.jsonl.xz"]
-    assert found("d/*") == ["d/b.txt", "d/blob.txt", "d/c.TXT.GZ", "d/link.txt"]
+    assert found("d/*") == ["d/_x.txt", "d/b.txt", "d/blob.txt", "d/c.TXT.GZ", "d/link.txt"]
 
 
 @pytest.mark.parametrize("pattern", ["yok.txt", "yok/*.txt", "*.csv", "empty", "dead"])
@@ -390,7 +406,7 @@ def many_files(folder):
     """Five files of different kinds with 33 rows, of which 4 are bad."""
     for number in range(3):
         write(folder / f"{number}.txt", "\n\n".join(f"Dosya {number}, belge {i}. ığüşöç" for i in range(10)))
-    write(folder / "3.txt.gz", gzip.compress("Son belge.\r\n\r\nEn son.".encode()))
+    write(folder / "3.txt.gz", gzip.compress(b"Son belge.\r\n\r\nEn son."))
     write_rows(folder / "4.jsonl", [{"text": "x"}, {"text": 1}, {"text": ""}, {"body": 1}, {"text": "\ud800"}])
     return [f"Dosya {number}, belge {i}. ığüşöç" for number in range(3) for i in range(10)] + [
         "Son belge.",
@@ -408,7 +424,7 @@ def test_load_is_the_same_for_any_number_of_processes(tmp_path, monkeypatch):
         dataset, ledger = load_corpus([str(tmp_path / "in")], cache_dir=cache_dir, num_proc=num_proc)
         assert dataset.features == datasets.Features({"text": datasets.Value("string")})
         assert dataset["text"][:] == expected
-        assert all(cache_dir in os.path.commonpath([cache_dir, file["filename"]]) or True for file in dataset.cache_files)
+        assert all(file["filename"].startswith(str(cache_dir)) for file in dataset.cache_files)
         results.append((ledger, (cache_dir / "rejects.jsonl").read_text()))
     assert results[0] == results[1] == results[2]
     ledger, rejects = results[0]
@@ -422,10 +438,22 @@ def test_load_is_the_same_for_any_number_of_processes(tmp_path, monkeypatch):
 def test_an_edited_file_is_read_anew(tmp_path):
     path = write(tmp_path / "a.txt", "bir")
     before = path.stat()
-    assert load_corpus([str(path)], cache_dir=tmp_path / "c")[0]["text"][:] == ["bir"]
+    first, _ = load_corpus([str(path)], cache_dir=tmp_path / "c")
     write(path, "iki")
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
-    assert load_corpus([str(path)], cache_dir=tmp_path / "c")[0]["text"][:] == ["iki"]
+    second, _ = load_corpus([str(path)], cache_dir=tmp_path / "c")
+    assert first["text"][:] == ["bir"] and second["text"][:] == ["iki"]
+    assert first._fingerprint != second._fingerprint  # or .map would serve the old rows
+
+
+def test_a_failure_of_datasets_is_not_taken_for_an_empty_corpus(tmp_path, monkeypatch):
+    def from_generator(generator, gen_kwargs, **kwargs):
+        list(generator(**gen_kwargs))
+        raise ValueError("something else")
+
+    monkeypatch.setattr(datasets.Dataset, "from_generator", from_generator)
+    with pytest.raises(ValueError, match="something else"):
+        load_corpus([str(write(tmp_path / "a.txt", TEXT))], cache_dir=tmp_path / "c")
 
 
 @pytest.mark.parametrize("num_proc", [1, 2])
@@ -539,9 +567,6 @@ def test_split_has_the_exact_size_and_depends_on_the_seed_alone():
     assert not np.array_equal(first, split_documents(1000, 0.1, seed=43))
     assert 30 < first[:500].sum() < 70
     # Known values: the choice must never change with a version of anything.
-    assert np.flatnonzero(split_documents(20, 0.2, seed=7)).tolist() == KNOWN_SPLIT
+    assert np.flatnonzero(split_documents(20, 0.2, seed=7)).tolist() == [1, 4, 8, 16]
     with pytest.raises(UserError):
         split_documents(10, 1.0, seed=1)
-
-
-KNOWN_SPLIT = [0]

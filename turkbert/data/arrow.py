@@ -1,5 +1,6 @@
 """Arrow list columns <-> flat numpy arrays, without a Python object for each token."""
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -37,7 +38,7 @@ def read_columns(rows: Dataset, numbers: np.ndarray) -> dict[str, Any]:
             columns[name] = column.combine_chunks().flatten().to_numpy().reshape(len(column), -1)
         elif pa.types.is_list(column.type):
             values, starts = flat_lists(column)
-            columns[name] = np.split(values, starts[1:-1])
+            columns[name] = [values[start:end] for start, end in pairwise(starts.tolist())]
         else:
             columns[name] = column.to_numpy()
     return columns

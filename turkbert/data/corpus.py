@@ -3,6 +3,8 @@
     dataset, ledger = load_corpus(["haber/*.txt.xz", "blog.jsonl"], cache_dir="staging")
     dataset[0]                                          # {"text": "Ankara, Türkiye'nin başkentidir. ..."}
     validation = split_documents(len(dataset), 0.01, seed=42)
+
+How a file is read is in documents.py, how its bytes become text in raw_text.py.
 """
 
 import errno
@@ -87,9 +89,10 @@ def _expand(pattern: str) -> Iterator[Path]:
             raise UserError(path, "not a known kind of corpus file", f"its name must end in {_ENDINGS}")
         yield path
     else:
-        for match in map(Path, sorted(glob.glob(str(path), recursive=True))):
-            if os.path.isfile(match) and document_format(match):
-                yield match
+        names = [name for name in glob.glob(str(path), recursive=True) if document_format(Path(name))]
+        # A loop of symbolic links gives a file many names: the shortest comes last here and stays.
+        by_file = {os.path.realpath(name): name for name in sorted(names, key=lambda name: (-len(name), name))}
+        yield from (Path(name) for name in sorted(by_file.values()) if os.path.isfile(name))
 
 
 def _walk(folder: Path, visited: set[str]) -> Iterator[Path]:

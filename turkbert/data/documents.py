@@ -31,7 +31,9 @@ MAX_JSON_LINE_CHARS = 1 << 27  # a line of JSON must be in memory whole before i
 _ROWS_TO_FIND_FIELD = 1000
 
 _BLANK_LINES = re.compile(r"\n\s*\n")
-_TITLE = re.compile(r"^(?===(?!=)[^\n]*[^=\n]==[ \t]*\n)", re.MULTILINE)  # zero-width: it splits before the title
+_TITLE_CHARS = 300
+# Matches before the title and takes nothing. The length is limited so that a title can be waited for.
+_TITLE = re.compile(rf"^(?===(?!=)[^\n]{{0,{_TITLE_CHARS - 8}}}[^=\n]==[ \t]{{0,4}}\n)", re.MULTILINE)
 _SPACE = re.compile(r"\s*")
 # One cheap search tells whether a document needs any of the cleaners below; hardly any does.
 _UNUSUAL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ufeff\ud800-\udfff]")
@@ -187,9 +189,9 @@ def clean_documents(
                 continue
             value = _clean_characters(value, ledger)
         for piece in _cut(_BLANK_LINES.sub("\n", value), max_document_chars, ledger):
-            if drop_short_lines:
-                piece = _drop_short_lines(piece, drop_short_lines, ledger)
             piece = piece.strip()
+            if drop_short_lines:
+                piece = _drop_short_lines(piece, drop_short_lines, ledger).strip()
             if not piece:
                 reject(number, "empty")
                 continue
@@ -213,13 +215,13 @@ def _drop_short_lines(text: str, max_words: int, ledger: CorpusLedger) -> str:
 
 
 def _cut(text: str, max_chars: int, ledger: CorpusLedger) -> Iterator[str]:
-    """Cut `text` into pieces of at most `max_chars`; where a cut falls depends on no later character."""
-    start = _skip_space(text, 0)
-    while len(text) - start > max_chars:
+    """Cut `text` into pieces of at most `max_chars`; where a cut falls depends on nothing later in the text."""
+    start, stop = _skip_space(text, 0), len(text.rstrip())
+    while stop - start > max_chars:
         end = _find_cut(text, start, start + max_chars)
         yield text[start:end]
         start = _skip_space(text, end)
-        ledger.count_cleaned("cuts", int(start < len(text)))
+        ledger.count_cleaned("cuts")
     yield text[start:]
 
 
@@ -240,15 +242,22 @@ def _find_cut(text: str, start: int, end: int) -> int:
 
 def _read_blocks(texts: Iterator[str], ledger: CorpusLedger, max_chars: int) -> Iterator[str]:
     """Cut a txt file's text at blank lines or titles; an unfinished block is cut as well when it grows too long."""
-    first = next(texts, "")
-    boundary = _TITLE if _TITLE.match(first.lstrip()) else _BLANK_LINES
     rest = ""
-    for text in chain([first], texts, ["\n"]):
+    while len(rest) < _TITLE_CHARS and (text := next(texts, None)) is not None:
+        rest = (rest + text).lstrip()
+    boundary = _TITLE if _TITLE.match(rest + "\n") else _BLANK_LINES
+    for text in chain([""], texts, ["\n"]):
         *blocks, rest = boundary.split((rest + text).lstrip())
         for block in blocks:
             yield from filter(None, _cut(block, max_chars, ledger))
-        *pieces, rest = _cut(rest, max_chars, ledger)
+        last_line = rest.rfind("\n") + 1
+        if not (rest.startswith("==", last_line) and len(rest) - last_line < _TITLE_CHARS):
+            last_line = len(rest)  # it can be no title that is still to be completed
+        *pieces, unfinished = _cut(rest[:last_line], max_chars, ledger)
         yield from pieces
+        if len(unfinished) > 2 * max_chars:  # nearly all of it white space, without end so far
+            unfinished = unfinished.rstrip() + "\n"
+        rest = unfinished + rest[last_line:]
     if rest:
         yield rest
 
@@ -313,7 +322,7 @@ def _read_parquet(path: Path, column: str) -> Iterator[tuple[int, object]]:
                 raise UserError(path, f"column '{column}' holds {kind}, not strings", "name another text_column")
             for batch in file.iter_batches(batch_size=100, columns=[column]):
                 # As bytes: arrow does not check that strings are UTF-8, and one bad row must not end the reading.
-                for value in batch.column(0).cast(kind).cast(pa.large_binary()).to_pylist():
+                for value in batch.column(0).cast(pa.large_binary()).to_pylist():
                     number += 1
                     yield number, None if value is None else value.decode("utf-8", "surrogateescape")
     except (pa.ArrowException, OSError) as error:

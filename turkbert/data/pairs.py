@@ -117,14 +117,17 @@ def plan_pairs(
     if num_free >= wanted:
         return PairPlan(1 - wanted / max(num_free, 1), nsp_probability, shape.window, forced.tolist())
     longest_first = np.arange(shape.window - 1, 0, -1)
-    paddable = np.sum([count.paddable_lengths for count in counts], axis=0)[longest_first]
-    kept = np.cumsum(paddable) * (1 - nsp_probability)
-    padding = np.cumsum(paddable * (shape.window - longest_first))
+    paddable = np.sum([count.paddable_lengths for count in counts], axis=0)
+    kept = np.cumsum(paddable[longest_first]) * (1 - nsp_probability)
+    padding = np.cumsum(paddable[longest_first] * (shape.window - longest_first))
     needed = int((kept < wanted - num_free).sum()) + 1
     affordable = int((padding <= max_padding * num_rows * shape.block_size).sum())
     padded_from = shape.window - min(needed, affordable)
-    forced[padded_from:] = (forced - np.sum([count.paddable_lengths for count in counts], axis=0))[padded_from:]
-    return PairPlan(0.0, nsp_probability, padded_from, forced.clip(min=0).tolist())
+    paddable[:padded_from] = 0
+    too_many = num_free + paddable.sum() * (1 - nsp_probability) - wanted  # the shortest length padded may have many
+    length_a = np.minimum(np.arange(shape.window + 1), shape.window - shape.edge_buffer)
+    forced -= np.bincount(length_a, paddable, minlength=forced.size).astype(forced.dtype)
+    return PairPlan(max(0.0, too_many / max(num_free, 1)), nsp_probability, padded_from, forced.clip(min=0).tolist())
 
 
 def build_pairs(
@@ -172,13 +175,12 @@ def _find_windows(
     full_document = np.repeat(np.arange(lengths.size), num_full)
     number = np.arange(full_document.size) - np.repeat(np.cumsum(num_full) - num_full, num_full)
     full_start = word_of[doc_start[full_document] + number * shape.stride]
-    covered = doc_start.copy()
-    np.maximum.at(covered, full_document, full_start + shape.window)
+    is_new = np.diff(full_start, prepend=-1) > 0  # no second window from a word longer than the stride
+    full_document, full_start = full_document[is_new], full_start[is_new]
 
     # Documents padded to a window.
     padded = _paddable(documents, shape) if plan else np.empty(0, dtype=np.int64)
     padded = padded[lengths[padded] >= plan.padded_from] if plan else padded
-    covered[padded] = doc_end[padded]
 
     document = np.concatenate([full_document, padded])
     start = np.concatenate([full_start, doc_start[padded]])
@@ -188,16 +190,25 @@ def _find_windows(
     cut, free = _nearest(boundaries, start + target, start + shape.edge_buffer, end - shape.edge_buffer)
     word = word_of[start + length // 2]
     cut = np.where(free, cut, np.where(word >= start + shape.edge_buffer, word, start + length // 2))
+    covered = doc_start.copy()
+    np.maximum.at(covered, document, np.where(free, end, cut))  # without a sentence end to cut at, A alone is used
 
-    # What no window covers: the last sentences of the document, as an A whose B can only be random.
+    # What no window covers: the end of the document, or all of a short one, as an A whose B can only be random.
     rest = np.flatnonzero((covered < doc_end) & (lengths >= shape.edge_buffer))
     longest = np.minimum(shape.window - shape.edge_buffer, lengths[rest])
     shortest = np.minimum(np.maximum(shape.edge_buffer, (doc_end - covered)[rest]), longest)
     target = np.clip(shape.window // 2, shortest, longest)
     rest_end = doc_end[rest]
     rest_start, at_sentence = _nearest(boundaries, rest_end - target, rest_end - longest, rest_end - shortest)
-    rest_start = np.where(at_sentence, rest_start, next_word[rest_end - target])
-    has_word = rest_start < rest_end  # not so inside one endless word
+    rest_start = np.where(at_sentence, rest_start, rest_end - target)
+    # Windows begin anywhere in a sentence. So must the ends of long documents, or the first word of A would tell the
+    # label: each takes the length of the one before, which has the spread of the lengths between sentence ends.
+    tail = np.flatnonzero(covered[rest] > doc_start[rest])
+    swapped = np.roll((rest_end - rest_start)[tail], 1)
+    rest_start[tail] = rest_end[tail] - np.clip(swapped, shortest[tail], longest[tail])
+    word = word_of[rest_start]
+    rest_start = np.where(word >= rest_end - longest, word, next_word[rest_start])
+    has_word = rest_start <= rest_end - shape.edge_buffer  # not so inside one endless word
     rest, rest_start, rest_end = rest[has_word], rest_start[has_word], rest_end[has_word]
 
     document = np.concatenate([document, rest])

@@ -172,7 +172,8 @@ def prepare_rows(
             builder = RowBuilder(tokens, numbers, split, shape, args.data, tokenizer, masker)
             counts = builder.count()
             if not any(count.num_free + count.forced_lengths.sum() for count in counts):
-                raise UserError(split, "no document gives a row", "lower edge_buffer or add longer documents")
+                mend = "every split needs two documents: add some, raise validation_fraction, or lower edge_buffer"
+                raise UserError(split, "no document gives a row", mend)
             rows = (
                 Dataset.from_dict({"unit": np.arange(builder.num_units)})
                 .with_format("arrow")

@@ -52,9 +52,11 @@ class RowBuilder:
         tokenizer: PreTrainedTokenizerFast,
         masker: WholeWordMasker,
     ):
+        lengths = list_lengths(tokens, "input_ids")[numbers]
         self.tokens = tokens
-        self.numbers = numbers
-        self.bounds = unit_bounds(list_lengths(tokens, "input_ids")[numbers])
+        self.numbers = numbers[lengths > 0]
+        self.num_empty = int((lengths == 0).sum())  # nothing of them could be a B
+        self.bounds = unit_bounds(lengths[lengths > 0])
         self.shape = shape
         self.data = data
         self.word_starts = word_start_table(tokenizer)
@@ -105,8 +107,8 @@ class RowBuilder:
         if self.static:
             num_labels = int(list_lengths(rows, "masked_lm_positions").sum(dtype=np.int64))
         return {
-            "documents": int(self.numbers.size),
-            "documents_too_short": sum(count.num_too_short for count in counts),
+            "documents": int(self.numbers.size) + self.num_empty,
+            "documents_too_short": sum(count.num_too_short for count in counts) + self.num_empty,
             "rows": num_rows,
             "is_next": num_rows - num_random,
             "not_next": num_random,

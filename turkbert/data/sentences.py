@@ -18,7 +18,7 @@ import re
 _ABBREVIATIONS = frozenset(
     "Alb Ar Arş As Av Bl Bn Böl Cad Gen Gn Kur Kor Mah Ord Org Ort Öğr Sok Tel Uzm Üni Zf İng İnş "
     "apt asb atğm bçvş bkz bknz bşk bulv çvş doç dr ecz fak hst hz kd koord krş küt ltd "
-    "mr mrs ms müd müh no nu okt op opr örn prof sn st şb şti tğm tls tuğa tuğg tüma tümg üçvş ütğm vet "
+    "mr mrs müd müh no okt op opr örn prof sn st şb şti tğm tls tuğa tuğg tüma tümg üçvş ütğm vet "
     "yard yb yrd yy yzb".split()
 )
 _UPPER = "A-ZÀ-ÖØ-ÞĞİŞ"
@@ -77,6 +77,6 @@ def _asks_for_more(text: str, start: int, stop: int) -> bool:
     *_, previous, token = ["", *before.split()]
     token = token.lstrip("\"'“‘«([")
     if _ORDINAL.fullmatch(token):
-        return not previous or (previous.lower() != "yüzde" and not _PLAIN_NUMBER.match(text, stop + 1))
+        return not previous or (not previous.lower().endswith("yüzde") and not _PLAIN_NUMBER.match(text, stop + 1))
     word = token.rpartition(".")[2]  # the last part of Yrd.Doç.Dr.
     return word in _ABBREVIATIONS or word.lower() in _ABBREVIATIONS or _INITIAL_OR_ROMAN.fullmatch(token) is not None

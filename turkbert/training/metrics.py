@@ -4,16 +4,49 @@ They take one row of sums a batch, not predictions: nothing of the vocabulary's 
 with the validation rows, and sums of several processes add up exactly.
 """
 
+import importlib
 import math
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 import datasets
-import evaluate
 import numpy as np
 import torch
 import torch.nn.functional as F
 
 from turkbert.data.collator import IGNORED
 from turkbert.data.pairs import NOT_NEXT
+
+
+def _import_evaluate() -> ModuleType:
+    """The evaluate library: `python scripts/X.py` puts scripts/ first on the path, and evaluate.py there hides it."""
+    path = sys.path.copy()
+    sys.path[:] = [folder for folder in path if not Path(folder, "evaluate.py").is_file()]
+    try:
+        return importlib.import_module("evaluate")
+    finally:
+        sys.path[:] = path
+
+
+if TYPE_CHECKING:
+    import evaluate
+else:
+    evaluate = _import_evaluate()
+
+
+def _import_evaluate() -> ModuleType:
+    """The evaluate library, even for a script in a folder with an evaluate.py of its own, as scripts/ is."""
+    path = sys.path.copy()
+    sys.path[:] = [folder for folder in path if not Path(folder, "evaluate.py").is_file()]
+    try:
+        return importlib.import_module("evaluate")
+    finally:
+        sys.path[:] = path
+
+
+evaluate = _import_evaluate()
 
 MLM_SUMS = ("loss", "correct", "labelled")
 NSP_SUMS = ("loss", "correct", "rows", "true_random", "said_random", "was_random")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from datasets import DatasetDict
-from transformers import PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerFast, set_seed
 
 from turkbert.arguments import PretrainingArguments, RunArguments
 from turkbert.artifacts import MANIFEST, find_damage, key_hash, publish, read_manifest, remove
@@ -63,29 +63,48 @@ def pretrain(
         logger.info("%s: this run is finished; nothing to do (--overwrite true starts afresh)", output_dir)
         return None
     checkpoint = _checkpoint_to_resume(output_dir, training, contract)
-    model = build_model(args, tokenizer, checkpoint)
-    with_nsp = args.data.nsp_probability > 0
-    weights = nsp_class_weights(args) if with_nsp else {}
-    texts = read_sample_texts(training.sample_texts)
-    trainer = PretrainingTrainer(
-        model, training, rows, build_collator(args, tokenizer, training.seed), tokenizer, weights, contract
-    )
-    trainer.add_callback(StageCallback(trainer.sampler))
-    trainer.add_callback(SamplesCallback(texts, with_nsp))
+    trainer = build_trainer(args, training, tokenizer, rows, checkpoint)
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
 
+    model = trainer.accelerator.unwrap_model(trainer.model, keep_torch_compile=False)
     best = trainer.state.best_model_checkpoint
     if best and Path(best).is_dir():
         logger.info("the final model is the best one by validation %s: %s", training.metric_for_best_model, best)
         model.load_state_dict(TurkBertForPreTraining.from_pretrained(best).state_dict())
-    metrics = trainer.evaluate(metric_key_prefix="eval") if training.eval_strategy != "no" else {}
-    result = RunResult(metrics, predict_samples(model, tokenizer, texts, with_nsp))
+    metrics = trainer.evaluate() if training.eval_strategy != "no" else {}
+    texts = read_sample_texts(training.sample_texts)
+    result = RunResult(metrics, predict_samples(model, tokenizer, texts, args.data.nsp_probability > 0))
     if is_main_process():
         _publish(args, trainer, result, contract)
         if training.push_to_hub:
             push_output(output_dir, training)
     trainer.accelerator.wait_for_everyone()
     return result
+
+
+def build_trainer(
+    args: RunArguments,
+    training: PretrainingArguments,
+    tokenizer: PreTrainedTokenizerFast,
+    rows: Mapping[int, DatasetDict],
+    checkpoint: Path | None,
+) -> PretrainingTrainer:
+    """The model, from a checkpoint or as the settings say, in a trainer with its callbacks."""
+    with_nsp = args.data.nsp_probability > 0
+    texts = read_sample_texts(training.sample_texts)
+    set_seed(training.seed)  # the weights of a new model are drawn before the Trainer sets it
+    trainer = PretrainingTrainer(
+        build_model(args, tokenizer, checkpoint),
+        training,
+        rows,
+        build_collator(args, tokenizer, training.seed),
+        tokenizer,
+        nsp_class_weights(args) if with_nsp else {},
+        run_contract(args, training, tokenizer),
+    )
+    trainer.add_callback(StageCallback(trainer.sampler))
+    trainer.add_callback(SamplesCallback(texts, with_nsp))
+    return trainer
 
 
 def build_model(

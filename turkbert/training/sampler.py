@@ -40,7 +40,15 @@ def plan_stages(
     num_rows: Mapping[int, int], stage_fractions: list[float], stage_batch_sizes: list[int], max_steps: int
 ) -> list[Stage]:
     """Share out `max_steps` over the block sizes, each at least one step where there are enough."""
+    number = np.arange(len(stage_fractions))
     ends = np.round(np.cumsum(stage_fractions) * max_steps).astype(int)
+    if max_steps >= ends.size:
+        place = np.arange(1, ends.size + 1)
+        ends = np.maximum.accumulate((ends - place).clip(min=0)) + place
+        ends = np.minimum(ends, max_steps - ends.size + place)
+    ends = np.maximum.accumulate(np.maximum(ends - number, 1)) + number
+    ends = np.minimum(ends, np.maximum(max_steps - number[::-1], 0))
+    ends[-1] = max_steps
     starts = np.concatenate([[0], ends[:-1]])
     return [
         Stage(block_size, num_rows[block_size], batch_size, int(first), int(last))

@@ -1,0 +1,31 @@
+"""Evaluates a checkpoint or any Hugging Face BERT on the prepared validation rows; trains nothing.
+
+    python scripts/evaluate.py configs/scratch.json --model_name_or_path out
+"""
+
+import sys
+from pathlib import Path
+
+from turkbert.arguments import parse_args
+from turkbert.artifacts import write_json
+from turkbert.console import set_up_logging
+from turkbert.errors import is_main_process, user_errors
+from turkbert.training.evaluation import evaluate_model
+
+
+def main() -> None:
+    with user_errors():
+        args = parse_args(description=__doc__)
+    set_up_logging()
+    with user_errors(args.debug):
+        metrics = evaluate_model(args)
+        if is_main_process():
+            path = Path(args.output_dir, "evaluation.json")
+            write_json(path, {"model": args.model.model_name_or_path, **metrics})
+            for name, value in metrics.items():
+                sys.stdout.write(f"{name:<20}{value:>12.4f}\n")
+            sys.stdout.write(f"written to {path}\n")
+
+
+if __name__ == "__main__":
+    main()

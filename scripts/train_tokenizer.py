@@ -1,0 +1,27 @@
+"""Trains a Turkish WordPiece tokenizer on the corpus, into tokenizer_dir.
+
+    python scripts/train_tokenizer.py configs/small.json --corpus "texts/*.txt" --cased false
+"""
+
+import sys
+
+from turkbert.arguments import parse_args
+from turkbert.console import set_up_logging
+from turkbert.data.prepare import prepare_documents, prepare_tokenizer
+from turkbert.errors import user_errors
+
+EXAMPLE = "İstanbul'un 19. yüzyıldaki IŞIKLI sokaklarında dolaşıyorduk."
+
+
+def main() -> None:
+    with user_errors():
+        args = parse_args(description=__doc__)
+    set_up_logging()
+    with user_errors(args.debug):
+        tokenizer = prepare_tokenizer(args, prepare_documents(args))
+        sys.stdout.write(f"{len(tokenizer):,} tokens in {args.tokenizer.tokenizer_dir}\n{EXAMPLE}\n")
+        sys.stdout.write(f"    {' '.join(tokenizer.tokenize(EXAMPLE))}\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,108 @@
+"""Trajectories: a resumed run is the uninterrupted one; a batch is the same however it is split."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tests.training.tiny import run, tiny_arguments
+
+STEP_LOSSES = ("step", "loss", "mlm_loss", "nsp_loss", "grad_norm", "learning_rate", "eval_mlm_loss", "eval_nsp_f1")
+SWITCH = 6  # the first step of stage 2: 0.6 of 10
+
+
+def final_weights(output_dir: Path) -> dict[str, torch.Tensor]:
+    return load_file(output_dir / "checkpoint-10" / "model.safetensors")
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tiny_dir, prepared, tmp_path_factory):
+    output_dir = tmp_path_factory.mktemp("whole") / "out"
+    trainer = run(tiny_arguments(tiny_dir, output_dir, save_total_limit=None), prepared)
+    return output_dir, trainer
+
+
+@pytest.mark.parametrize(("step", "workers"), [(3, 2), (SWITCH - 1, 0), (SWITCH, 0), (SWITCH + 2, 2)])
+def test_resumed_run_equals_uninterrupted(uninterrupted, tiny_dir, prepared, tmp_path, step, workers):
+    whole_dir, whole = uninterrupted
+    output_dir = tmp_path / "out"
+    shutil.copytree(whole_dir / f"checkpoint-{step}", output_dir / f"checkpoint-{step}")
+    trainer = run(tiny_arguments(tiny_dir, output_dir, dataloader_num_workers=workers), prepared)
+    assert trainer.state.global_step == 10
+    expected, found = final_weights(whole_dir), final_weights(output_dir)
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+    losses = [[log.get(name) for name in STEP_LOSSES] for log in trainer.state.log_history]
+    assert losses[:-1] == [[log.get(name) for name in STEP_LOSSES] for log in whole.state.log_history][:-1]
+
+
+def test_dropout_is_on(uninterrupted):
+    assert uninterrupted[1].model.config.hidden_dropout_prob == 0.1
+
+
+def test_batch_sizes_switch_at_the_step(uninterrupted):
+    sizes = [log["block_size"] for log in uninterrupted[1].state.log_history if "loss" in log]
+    assert sizes == [32] * SWITCH + [64] * (10 - SWITCH)
+    assert (uninterrupted[0] / f"checkpoint-{SWITCH}").is_dir()
+
+
+def split_losses(tiny_dir, prepared, output_dir, batch_sizes, accumulation):
+    trainer = run(
+        tiny_arguments(
+            tiny_dir,
+            output_dir,
+            stage_batch_sizes=batch_sizes,
+            gradient_accumulation_steps=accumulation,
+            hidden_dropout_prob=0.0,
+            attention_probs_dropout_prob=0.0,
+        ),
+        prepared,
+    )
+    return logged(trainer.state.log_history)
+
+
+def logged(history: list[dict]) -> torch.Tensor:
+    rows = [[log["loss"], log["mlm_loss"], log["nsp_loss"], log["grad_norm"]] for log in history if "loss" in log]
+    return torch.tensor(rows, dtype=torch.float64)
+
+
+def test_accumulation_is_exact(tiny_dir, prepared, tmp_path):
+    whole = split_losses(tiny_dir, prepared, tmp_path / "whole", [8, 4], 1)
+    split = split_losses(tiny_dir, prepared, tmp_path / "split", [2, 1], 4)
+    assert len(whole) == 10
+    torch.testing.assert_close(split, whole, rtol=1e-5, atol=1e-7)
+
+
+def test_two_processes_are_exact(tiny_dir, prepared, tmp_path):
+    one = split_losses(tiny_dir, prepared, tmp_path / "one", [8, 4], 1)
+    two_dir = tmp_path / "two"
+    args = tiny_arguments(
+        tiny_dir,
+        two_dir,
+        stage_batch_sizes=[4, 2],
+        ddp_backend="gloo",
+        hidden_dropout_prob=0.0,
+        attention_probs_dropout_prob=0.0,
+    )
+    launched = launch_two(tmp_path / "two.json", tmp_path)
+    assert launched.returncode == 0, launched.stderr[-3000:]
+    state = json.loads((two_dir / "checkpoint-10" / "trainer_state.json").read_text())
+    torch.testing.assert_close(logged(state["log_history"]), one, rtol=1e-5, atol=1e-7)
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert report == {"world_size": 2, "wrapper": "DistributedDataParallel"}
+    assert args.setting("stage_batch_sizes") == [4, 2]
+
+
+def launch_two(config: Path, folder: Path) -> subprocess.CompletedProcess:
+    """torchrun with two processes on this machine."""
+    script = Path(__file__).with_name("two_processes.py")
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", str(script)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.run(
+        [*command, str(config), str(folder / "report.json")], capture_output=True, text=True, env=environment
+    )

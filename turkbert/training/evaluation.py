@@ -1,0 +1,70 @@
+"""A trained BERT, ours or any other, on prepared validation rows, beside what needs no model."""
+
+import logging
+import math
+from pathlib import Path
+
+import numpy as np
+from datasets import Dataset
+from transformers import PreTrainedTokenizerFast
+
+from turkbert.arguments import RunArguments
+from turkbert.artifacts import read_manifest
+from turkbert.data.arrow import read_columns
+from turkbert.data.collator import IGNORED
+from turkbert.data.prepare import build_collator, load_prepared
+from turkbert.errors import config_error
+from turkbert.tokenization import load_tokenizer, tokenizer_hash
+from turkbert.training.run import build_model
+from turkbert.training.sampler import EvaluationRows
+from turkbert.training.trainer import PretrainingTrainer
+
+logger = logging.getLogger(__name__)
+
+ROWS_A_READ = 4096
+
+
+def evaluate_model(args: RunArguments) -> dict[str, float]:
+    """model_name_or_path on the validation rows of data_dir.
+
+    Returns:
+        mlm_loss, mlm_accuracy, mlm_perplexity, nsp_loss, nsp_accuracy, nsp_f1, and the two lines that mean "learned
+        nothing" on the same rows: unigram_loss (cross-entropy of the training tokens' frequencies) and
+        majority_accuracy (always the most common token).
+
+    Raises:
+        UserError: no model is named, there are no rows, or they were made with another tokenizer.
+    """
+    if args.model.model_name_or_path is None:
+        raise config_error("model_name_or_path", "no model is named", "add --model_name_or_path FOLDER_OR_ID")
+    rows = load_prepared(args.data.data_dir, args.data.block_sizes)
+    tokenizer = load_tokenizer(args.tokenizer.tokenizer_dir)
+    made_with = read_manifest(Path(args.data.data_dir, "tokens"))["key"]["tokenizer"]
+    if made_with != tokenizer_hash(tokenizer):
+        raise config_error(args.data.data_dir, "made with another tokenizer", "name that one in tokenizer_dir")
+    training = args.training()
+    collator = build_collator(args, tokenizer, training.seed)
+    model = build_model(args, tokenizer, checkpoint=None)
+    trainer = PretrainingTrainer(model, training, rows, collator, tokenizer, dict.fromkeys(rows, [1.0, 1.0]))
+    metrics = {name.removeprefix("eval_"): value for name, value in trainer.evaluate().items()}
+    block_size = training.eval_block_size or max(rows)
+    baselines = unigram_baselines(rows[block_size]["train"], trainer.eval_dataset, tokenizer)
+    return {name: value for name, value in metrics.items() if name[:4] in ("mlm_", "nsp_")} | baselines
+
+
+def unigram_baselines(
+    train_rows: Dataset, evaluation_rows: EvaluationRows, tokenizer: PreTrainedTokenizerFast
+) -> dict[str, float]:
+    """What a model without any context reaches on the labels of these validation rows."""
+    counts = np.ones(len(tokenizer))  # add-one smoothing: a label may be new
+    arrow = train_rows.select_columns(["input_ids"]).with_format("arrow")
+    for start in range(0, len(arrow), ROWS_A_READ):
+        ids = read_columns(arrow, np.arange(start, min(start + ROWS_A_READ, len(arrow))))["input_ids"]
+        counts += np.bincount(ids.reshape(-1), minlength=counts.size)
+    counts[tokenizer.all_special_ids] = 1
+    batches = (evaluation_rows[number]["labels"].numpy() for number in range(len(evaluation_rows)))
+    labels = np.concatenate([batch[batch != IGNORED] for batch in batches])
+    return {
+        "unigram_loss": float(np.mean(math.log(counts.sum()) - np.log(counts[labels]))),
+        "majority_accuracy": float(np.mean(labels == counts.argmax())),
+    }
