@@ -91,8 +91,6 @@ def test_running_again_resumes(path):
     args = parse_args([str(path)])
     assert args.setting("resume_from_checkpoint") == "auto"
     assert args.setting("overwrite") is False
-    # An evaluation between two saves could pick a best step that no checkpoint holds.
-    assert args.setting("save_steps") == args.setting("eval_steps")
 
 
 @pytest.mark.parametrize("name", ORIGINAL)

@@ -41,6 +41,7 @@ MODEL_INPUT_NAMES = ["input_ids", "token_type_ids", "attention_mask"]
 # Quotes, modifier letters, prime and acute accent, as they are typed for an apostrophe.
 _APOSTROPHES = Regex("[\u2018\u2019\u201b\u02bb\u02bc\u2032\u00b4]")
 _MAX_CHARS_PER_WORD = 100  # WordPiece's own limit: a longer word is [UNK]
+_MAX_CHUNKS = 5_000_000  # different chunks between white space that are counted at once: about 600 MB
 _LONG_RUN = 5_000_000  # words from which on training takes long enough to show its progress
 
 
@@ -54,10 +55,11 @@ def train_tokenizer(
 ) -> PreTrainedTokenizerFast:
     """Train a WordPiece tokenizer on `texts`, which are read once and never held together.
 
-    The vocabulary depends on the multiset of words alone: not on the order of the texts, nor on threads.
+    The vocabulary depends on the multiset of words alone, not on threads, nor, up to five million different words,
+    on the order of the texts.
 
     Args:
-        texts: documents; a generator will do. Memory grows with the number of different words.
+        texts: documents; a generator will do. Memory grows with the number of different words, to a limit.
         vocab_size: tokens in the vocabulary, special tokens included; reached exactly.
         limit_alphabet: the most frequent characters that are kept (ties: the lower code point); others are [UNK].
         min_frequency: how often a pair of pieces must occur to be merged.
@@ -179,10 +181,15 @@ def _turkish_normalizer(cased: bool) -> normalizers.Normalizer:
 
 
 def _count_words(texts: Iterable[str], tokenizer: Tokenizer) -> Counter[str]:
-    """How often each pre-token occurs. The tokenizer's rules see each different chunk between white space once."""
+    """How often each pre-token occurs. The tokenizer's rules see each different chunk between white space once.
+
+    Where there are too many different ones, those met once so far are forgotten: memory has a limit on any corpus.
+    """
     chunks: Counter[str] = Counter()
     for text in tqdm(texts, desc="counting words", unit=" documents", delay=5, disable=None):
         chunks.update(text.split())
+        if len(chunks) > _MAX_CHUNKS:
+            chunks = Counter({chunk: count for chunk, count in chunks.items() if count > 1})
     counts: Counter[str] = Counter()
     for chunk, count in chunks.items():
         for word, _ in tokenizer.pre_tokenizer.pre_tokenize_str(tokenizer.normalizer.normalize_str(chunk)):

@@ -251,7 +251,7 @@ def _read_blocks(texts: Iterator[str], ledger: CorpusLedger, max_chars: int) -> 
         for block in blocks:
             yield from filter(None, _cut(block, max_chars, ledger))
         last_line = rest.rfind("\n") + 1
-        if not (rest.startswith("==", last_line) and len(rest) - last_line < _TITLE_CHARS):
+        if not "==".startswith(rest[last_line : last_line + 2]) or len(rest) - last_line > _TITLE_CHARS:
             last_line = len(rest)  # it can be no title that is still to be completed
         *pieces, unfinished = _cut(rest[:last_line], max_chars, ledger)
         yield from pieces

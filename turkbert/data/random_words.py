@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+MAX_COUNTED = 5_000_000  # different words of one length that are counted at once: at most 140 MB
 
 class RandomWordSet:
     """Words by length.
@@ -76,11 +77,15 @@ class RandomWordSet:
 def _add_counts(
     counted: tuple[np.ndarray, np.ndarray] | None, words: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Merge `(n, L)` words into (sorted unique words, their counts)."""
+    """Merge `(n, L)` words into (sorted unique words, their counts); over the limit, words met once are forgotten."""
     new_words, new_counts = _unique_rows(words, np.ones(len(words), dtype=np.int64))
-    if counted is None:
-        return new_words, new_counts
-    return _unique_rows(np.concatenate([counted[0], new_words]), np.concatenate([counted[1], new_counts]))
+    if counted is not None:
+        new_words, new_counts = _unique_rows(
+            np.concatenate([counted[0], new_words]), np.concatenate([counted[1], new_counts])
+        )
+    if len(new_words) > MAX_COUNTED:
+        new_words, new_counts = new_words[new_counts > 1], new_counts[new_counts > 1]
+    return new_words, new_counts
 
 
 def _unique_rows(words: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -35,19 +35,6 @@ if TYPE_CHECKING:
 else:
     evaluate = _import_evaluate()
 
-
-def _import_evaluate() -> ModuleType:
-    """The evaluate library, even for a script in a folder with an evaluate.py of its own, as scripts/ is."""
-    path = sys.path.copy()
-    sys.path[:] = [folder for folder in path if not Path(folder, "evaluate.py").is_file()]
-    try:
-        return importlib.import_module("evaluate")
-    finally:
-        sys.path[:] = path
-
-
-evaluate = _import_evaluate()
-
 MLM_SUMS = ("loss", "correct", "labelled")
 NSP_SUMS = ("loss", "correct", "rows", "true_random", "said_random", "was_random")
 

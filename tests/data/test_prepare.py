@@ -1,0 +1,241 @@
+"""The data stages from text to committed rows: the same for any number of processes, reused, refused, never half."""
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from turkbert.artifacts import read_manifest
+from turkbert.data.arrow import flat_lists
+from turkbert.data.corpus import split_documents
+from turkbert.data.prepare import build_collator, load_prepared, load_stats, prepare_dataset
+from turkbert.errors import BAD_CONFIG, BAD_INPUT, CORRUPT_ARTIFACT, UserError
+
+
+def file_hashes(data_dir: Path) -> dict[str, str]:
+    """sha256 of the files of the rows and tokens; the recipe names the number of workers, so it may differ."""
+    return {
+        f"{folder.name}/{name}": facts["sha256"]
+        for folder in sorted(data_dir.glob("block_*")) + [data_dir / "tokens"]
+        for name, facts in read_manifest(folder)["files"].items()
+        if name != "recipe.json"
+    }
+
+
+def copy_of(sample_dir: Path, folder: Path) -> Path:
+    shutil.copytree(sample_dir, folder)
+    return folder
+
+
+@pytest.mark.parametrize("masking", ["dynamic", "static"])
+def test_files_do_not_depend_on_the_number_of_workers(sample_arguments, tmp_path, monkeypatch, masking):
+    monkeypatch.setattr("turkbert.data.rows.UNIT_TOKENS", 3000)  # units enough for four workers
+    hashes, rows = [], []
+    for workers in (1, 2, 4):
+        args = sample_arguments(
+            tmp_path / str(workers), masking=masking, preprocessing_num_workers=workers, block_sizes=[64],
+            stage_fractions=[1.0], stage_batch_sizes=[8], dupe_factor=2 if masking == "static" else 1,
+        )  # fmt: skip
+        prepared = prepare_dataset(args)
+        rows.append({split: prepared.rows[64][split].to_dict() for split in ("train", "validation")})
+        hashes.append(file_hashes(tmp_path / str(workers) / "data"))
+    assert rows[0] == rows[1] == rows[2]
+    assert len(hashes[0]) >= 9
+    assert hashes[0] == hashes[1] == hashes[2]
+
+
+def test_rows_and_stats_agree(sample_prepared, sample_dir):
+    for block_size, splits in sample_prepared.rows.items():
+        stats = load_stats(sample_dir / "data", block_size)
+        for split, rows in splits.items():
+            labels = np.array(rows["next_sentence_label"])
+            assert set(labels) == {0, 1}
+            found = {"rows": len(rows), "is_next": int((labels == 0).sum()), "not_next": int(labels.sum())}
+            assert found.items() <= stats[split].items()
+            lengths = np.array(rows["length"])
+            assert stats[split]["padding_tokens"] == (block_size - lengths).sum()
+            ids = np.array(rows["input_ids"])
+            assert ids.shape == (len(rows), block_size)
+            assert ((ids == 0).sum(axis=1) == block_size - lengths).all()
+            assert stats[split]["padding_tokens"] <= 0.15 * ids.size
+
+
+def test_dynamic_train_rows_carry_no_masks_validation_rows_do(sample_prepared, sample_dir, sample_arguments):
+    rows = sample_prepared.rows[64]
+    mask_id = sample_prepared.tokenizer.mask_token_id
+    assert "masked_lm_ids" not in rows["train"].column_names
+    assert not (np.array(rows["train"]["input_ids"]) == mask_id).any()
+    assert min(map(len, rows["validation"]["masked_lm_ids"])) >= 1
+    assert (np.array(rows["validation"]["input_ids"]) == mask_id).any()
+    collator = build_collator(sample_arguments(sample_dir), sample_prepared.tokenizer, seed=1)
+    batch = collator([{**rows["train"][number], "row": number} for number in range(4)])
+    assert (batch["input_ids"] == mask_id).any()
+
+
+def test_dupe_factor_copies_training_rows_under_other_masks(sample_dir, sample_arguments, sample_prepared, tmp_path):
+    folder = copy_of(sample_dir, tmp_path / "copy")
+    args = sample_arguments(folder, masking="static", dupe_factor=3, block_sizes=[64], stage_fractions=[1.0],
+                            stage_batch_sizes=[8], overwrite=True)  # fmt: skip
+    rows = prepare_dataset(args).rows[64]
+    plain = sample_prepared.rows[64]
+    num_rows = len(plain["train"])
+    assert len(rows["train"]) == 3 * num_rows and len(rows["validation"]) == len(plain["validation"])
+    ids = np.array(rows["train"]["input_ids"]).reshape(3, num_rows, 64)
+    masks = [
+        [tuple(positions) for positions in rows["train"]["masked_lm_positions"][copy * num_rows :][:num_rows]]
+        for copy in range(3)
+    ]
+    originals = np.array(plain["train"]["input_ids"])
+    for copy in range(3):
+        assert (ids[copy] == originals).mean() > 0.8  # the same pairs
+        same = np.mean([one == other for one, other in zip(masks[copy], masks[copy - 1], strict=True)])
+        assert same < 0.05
+
+
+def test_validation_and_training_share_no_document(sample_prepared, sample_dir):
+    from datasets import Dataset
+
+    tokens = Dataset.load_from_disk(str(sample_dir / "data" / "tokens" / "documents")).with_format("arrow")
+    flat, starts = flat_lists(tokens[:]["input_ids"])
+    in_validation = split_documents(len(tokens), 0.2, 13013)
+    pieces = {True: set(), False: set()}  # runs of 12 tokens, long enough to belong to one document
+    for document, (start, end) in enumerate(zip(starts[:-1], starts[1:], strict=True)):
+        runs = np.lib.stride_tricks.sliding_window_view(flat[start:end], 12) if end - start >= 12 else []
+        pieces[bool(in_validation[document])] |= {tuple(run) for run in np.asarray(runs).tolist()}
+    for split, own in (("train", False), ("validation", True)):
+        foreign = pieces[not own] - pieces[own]
+        for block_size in (32, 64):
+            rows = sample_prepared.rows[block_size][split]
+            for ids, length_a in zip(rows["input_ids"], rows["length_a"], strict=True):
+                if length_a >= 12:
+                    assert tuple(ids[1:13]) not in foreign
+                if block_size - length_a - 3 >= 12:
+                    assert tuple(ids[length_a + 2 : length_a + 14]) not in foreign
+
+
+def test_reuse_builds_nothing(sample_prepared, sample_dir, sample_arguments):
+    before = {path: path.stat().st_mtime_ns for path in sample_dir.glob("data/*/MANIFEST.json")}
+    assert len(before) == 5
+    again = prepare_dataset(sample_arguments(sample_dir, preprocessing_num_workers=2, max_shard_size="1MB"))
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert again.rows[64]["train"][0] == sample_prepared.rows[64]["train"][0]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "folder"),
+    [
+        ("vocab_size", 1900, "tokenizer"),
+        ("max_document_chars", 5000, "documents"),
+        ("min_word_frequency", 4, "random_words"),
+        ("overlap", 5, "block_32"),
+        ("masking", "static", "block_32"),
+        ("validation_fraction", 0.3, "block_32"),
+        ("preprocessing_seed", 1, "random_words"),
+    ],
+)
+def test_another_setting_is_refused_by_name(sample_prepared, sample_dir, sample_arguments, tmp_path, name, value, folder):
+    args = sample_arguments(tmp_path, **{name: value})
+    args.data.data_dir, args.tokenizer.tokenizer_dir = str(sample_dir / "data"), str(sample_dir / "tokenizer")
+    with pytest.raises(UserError) as refusal:
+        prepare_dataset(args)
+    message = str(refusal.value)
+    assert refusal.value.exit_code == BAD_CONFIG and "\n" not in message
+    assert Path(refusal.value.where).name == folder
+    assert name in message and json.dumps(value) in message and "--overwrite" in message
+
+
+def test_overwrite_rebuilds_what_differs_and_nothing_else(sample_prepared, sample_dir, sample_arguments, tmp_path):
+    folder = copy_of(sample_dir, tmp_path / "copy")
+    before = {path.parent.name: path.stat().st_mtime_ns for path in folder.glob("data/*/MANIFEST.json")}
+    prepared = prepare_dataset(sample_arguments(folder, overlap=5, overwrite=True))
+    after = {path.parent.name: path.stat().st_mtime_ns for path in folder.glob("data/*/MANIFEST.json")}
+    assert {name for name in before if before[name] != after[name]} == {"block_32", "block_64"}
+    assert len(prepared.rows[64]["train"]) != len(sample_prepared.rows[64]["train"])
+    assert not list(folder.glob("data/_*"))
+
+
+def test_a_flipped_bit_is_found(sample_prepared, sample_dir, sample_arguments, tmp_path):
+    folder = copy_of(sample_dir, tmp_path / "copy")
+    shard = next((folder / "data" / "block_64" / "train").glob("*.arrow"))
+    content = bytearray(shard.read_bytes())
+    content[len(content) // 2] ^= 1
+    shard.write_bytes(content)
+    for use in (lambda: prepare_dataset(sample_arguments(folder)), lambda: load_prepared(folder / "data")):
+        with pytest.raises(UserError, match=f"{shard.name} is not what was written") as error:
+            use()
+        assert error.value.exit_code == CORRUPT_ARTIFACT
+    prepare_dataset(sample_arguments(folder, overwrite=True))
+    assert load_prepared(folder / "data")[64]["train"][:] == sample_prepared.rows[64]["train"][:]
+
+
+def test_a_foreign_folder_is_left_alone(sample_prepared, sample_dir, sample_arguments, tmp_path):
+    folder = copy_of(sample_dir, tmp_path / "copy")
+    shutil.rmtree(folder / "data" / "block_64")
+    thesis = folder / "data" / "block_64" / "thesis.txt"
+    thesis.parent.mkdir()
+    thesis.write_text("years of work")
+    for overwrite in (False, True):
+        with pytest.raises(UserError, match="did not write") as error:
+            prepare_dataset(sample_arguments(folder, overwrite=overwrite))
+        assert error.value.exit_code == BAD_CONFIG
+    assert thesis.read_text() == "years of work"
+
+
+KILLED = """
+import os, signal, sys
+from turkbert.arguments import parse_args
+from turkbert.data import prepare, prepare_dataset
+def save_then_die(rows, folder, args, save=prepare._save):
+    save(rows, folder, args)
+    if folder.parent.name == "_staging-block_32" and folder.name == "validation":
+        os.kill(os.getpid(), signal.SIGKILL)
+prepare._save = save_then_die
+prepare_dataset(parse_args(sys.argv[1:]))
+"""
+
+
+def test_a_killed_build_leaves_nothing_that_loads(sample_prepared, sample_dir, sample_arguments, tmp_path):
+    folder = copy_of(sample_dir, tmp_path / "copy")
+    shutil.rmtree(folder / "data" / "block_32")
+    shutil.rmtree(folder / "data" / "block_64")
+    args = sample_arguments(folder)
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED, str(folder / "config.json")], cwd=Path(__file__).parents[2], capture_output=True
+    )
+    assert done.returncode == -signal.SIGKILL, done.stderr.decode()
+    assert (folder / "data" / "_staging-block_32" / "validation").is_dir()
+    assert not (folder / "data" / "block_32").exists()
+    with pytest.raises(UserError, match="no prepared rows"):
+        load_prepared(folder / "data")
+    prepared = prepare_dataset(args)
+    assert prepared.rows[32]["train"][:] == sample_prepared.rows[32]["train"][:]
+    assert not list(folder.glob("data/_*"))
+
+
+def test_load_prepared(sample_prepared, sample_dir):
+    loaded = load_prepared(sample_dir / "data")
+    assert list(loaded) == [32, 64]
+    assert list(loaded[32]) == ["train", "validation"]
+    assert loaded[32]["train"][:] == sample_prepared.rows[32]["train"][:]
+    assert list(load_prepared(sample_dir / "data", [64])) == [64]
+    with pytest.raises(UserError) as error:
+        load_prepared(sample_dir)
+    assert error.value.exit_code == BAD_INPUT
+
+
+@pytest.mark.parametrize("texts", [["Kısa."], ["Bir belge. İki cümlesi var."] * 3, ["a.", "b.", "c.", "d.", "e."]])
+def test_too_little_text_is_one_line(sample_dir, sample_prepared, sample_arguments, tmp_path, texts):
+    corpus = tmp_path / "little.txt"
+    corpus.write_text("\n\n".join(texts), "utf-8")
+    tokenizer_dir = tmp_path / "tokenizer"  # a foreign one, so that none is trained on this text
+    shutil.copytree(sample_dir / "tokenizer", tokenizer_dir)
+    (tokenizer_dir / "MANIFEST.json").unlink()
+    with pytest.raises(UserError, match="no document gives a row") as error:
+        prepare_dataset(sample_arguments(tmp_path, corpus=[str(corpus)]))
+    assert error.value.exit_code == BAD_INPUT
+    assert not list((tmp_path / "data").glob("*block*"))

@@ -1,0 +1,81 @@
+"""Random words: counted exactly, grouped by length, whole words with a usable first token."""
+
+import numpy as np
+import pytest
+
+from turkbert.data.prepare import usable_first_tokens
+from turkbert.data.random_words import RandomWordSet
+from turkbert.tokenization import word_start_table
+
+STARTS = np.array([True] * 6 + [False] * 4)  # tokens 6 to 9 continue a word
+USABLE = np.array([False] * 2 + [True] * 4 + [False] * 4)  # 0 and 1 are marks
+
+#        ev  ev  kitap+lık  .  ev  kitap+lık+çı  yol  | kitap+lık  yol  ev
+CHUNKS = [np.array([2, 2, 3, 6, 1, 2, 3, 6, 7, 4]), np.array([3, 6, 4, 2])]
+
+
+def build(**settings) -> dict[int, list]:
+    words = RandomWordSet.build(CHUNKS, STARTS, USABLE, **{"min_word_frequency": 1, **settings})
+    return {length: group.tolist() for length, group in words.groups.items()}
+
+
+def test_words_are_counted_over_chunks_most_frequent_first():
+    assert build() == {1: [[2], [4]], 2: [[3, 6]], 3: [[3, 6, 7]]}  # ev 4, yol 2; the mark 1 is no word
+
+
+def test_limits():
+    assert build(min_word_frequency=2) == {1: [[2], [4]], 2: [[3, 6]]}
+    assert build(min_word_frequency=3) == {1: [[2]]}
+    assert build(max_tokens_per_word=2) == {1: [[2], [4]], 2: [[3, 6]]}
+    assert build(max_words_per_group=1)[1] == [[2]]
+
+
+def test_chunking_does_not_matter():
+    whole = RandomWordSet.build([np.concatenate(CHUNKS)], STARTS, USABLE, min_word_frequency=1)
+    assert {length: group.tolist() for length, group in whole.groups.items()} == build()
+    assert RandomWordSet.build([], STARTS, USABLE).groups == {}
+    assert RandomWordSet.build([np.array([], dtype=np.int32)], STARTS, USABLE).groups == {}
+
+
+def test_sampling_depends_on_the_seed_alone():
+    chunks = [np.repeat(np.arange(2, 6), 3)]
+    groups = [
+        RandomWordSet.build(
+            chunks, STARTS, USABLE, min_word_frequency=1, max_words_per_group=2, sample_words=True, seed=seed
+        )
+        .groups[1]
+        .tolist()
+        for seed in (*range(20), 0)
+    ]
+    assert groups[0] == groups[-1]
+    assert {len(group) for group in groups} == {2}
+    assert {tuple(word) for group in groups for word in group} == {(2,), (3,), (4,), (5,)}
+
+
+def test_save_and_load(tmp_path):
+    words = RandomWordSet.build(CHUNKS, STARTS, USABLE, min_word_frequency=1)
+    words.save(tmp_path)
+    loaded = RandomWordSet.load(tmp_path)
+    assert loaded.counts() == words.counts() == {1: 2, 2: 1, 3: 1}
+    assert all((loaded.groups[length] == group).all() for length, group in words.groups.items())
+    assert loaded.groups[1].dtype == np.int32
+
+
+def test_no_pickle_is_loaded(tmp_path):
+    np.savez(tmp_path / "random_words.npz", **{"1": np.array([[{"a": 1}]], dtype=object)})
+    with pytest.raises(ValueError, match="pickle"):
+        RandomWordSet.load(tmp_path)
+
+
+def test_real_words_begin_with_a_letter(sample_tokenizer, sample_texts):
+    table = word_start_table(sample_tokenizer)
+    usable = usable_first_tokens(sample_tokenizer)
+    ids = sample_tokenizer(sample_texts, add_special_tokens=False)["input_ids"]
+    words = RandomWordSet.build([np.concatenate(ids)], table, usable, min_word_frequency=2)
+    assert words.counts()[1] > 300 and words.counts()[2] > 50
+    for length, group in words.groups.items():
+        assert group.shape[1] == length
+        for word in group.tolist():
+            tokens = sample_tokenizer.convert_ids_to_tokens(word)
+            assert tokens[0][0].isalpha()
+            assert all(token.startswith("##") for token in tokens[1:])
