@@ -14,6 +14,7 @@ import json
 import logging
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import chain
@@ -32,6 +33,7 @@ from turkbert.artifacts import find_damage, key_hash, read_manifest, reuse_or_bu
 from turkbert.data.arrow import flat_lists, list_array
 from turkbert.data.collator import DataCollatorForPretraining
 from turkbert.data.corpus import REJECTS_FILE, find_corpus_files, hash_corpus, is_hub_id, load_corpus, split_documents
+from turkbert.data.duplicates import drop_duplicates
 from turkbert.data.masking import WholeWordMasker
 from turkbert.data.pairs import RowShape
 from turkbert.data.random_words import RandomWordSet
@@ -91,11 +93,14 @@ def prepare_documents(args: RunArguments) -> Path:
             num_proc=num_workers(args),
             **settings,
         )
-        _save(documents, folder / "text", args)
         shutil.move(folder / "_cache" / REJECTS_FILE, folder / REJECTS_FILE)
+        if corpus.dedup != "none":
+            documents = drop_duplicates(documents, corpus.dedup == "near", ledger, folder / REJECTS_FILE)
+        _save(documents, folder / "text", args)
         write_json(folder / "ledger.json", dataclasses.asdict(ledger))
 
-    return _stage(args, Path(args.data.data_dir, "documents"), {**source, **settings}, build)
+    key = {**source, **settings, "dedup": corpus.dedup}
+    return _stage(args, Path(args.data.data_dir, "documents"), key, build)
 
 
 def prepare_tokenizer(args: RunArguments, documents_dir: Path) -> PreTrainedTokenizerFast:
@@ -286,9 +291,11 @@ def _stage(args: RunArguments, folder: Path, key: dict[str, Any], build: Callabl
         (staging / "_cache").mkdir()
         # A fast tokenizer that was used before a fork hangs the children, unless told to be single-threaded.
         os.environ["TOKENIZERS_PARALLELISM"] = "false"
+        started = time.perf_counter()
         build(staging)
         shutil.rmtree(staging / "_cache")
         write_json(staging / "recipe.json", args.resolved())
+        logger.info("%s took %.1f s", folder, time.perf_counter() - started)
 
     key = {**key, "turkbert": turkbert.__version__}
     return reuse_or_build(folder, key, build_and_describe, overwrite=args.setting("overwrite"))

@@ -12,7 +12,7 @@ TEMPLATE = """---
 
 # {{ name }}
 
-A BERT encoder for Turkish ({{ cased }}), pretrained with [turkbert](https://pypi.org/project/turkbert/) by
+A BERT encoder for Turkish ({{ cased }}), pretrained with turkbert by
 whole-word masking and next-sentence prediction.
 
     from transformers import pipeline
