@@ -9,6 +9,7 @@ import difflib
 import json
 import os
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, get_args, get_type_hints
@@ -265,6 +266,7 @@ def parse_args(argv: list[str] | None = None, description: str | None = None) ->
     for place, word in enumerate(argv):  # a bare --debug must not take the config for its value
         if word == "--debug" and argv[place + 1 : place + 2] not in (["true"], ["false"]):
             argv = [*argv[:place], "--debug=true", *argv[place + 1 :]]
+    _refuse(word[2:].split("=")[0] for word in argv if word.startswith("--"))  # whatever the value
     namespace, unknown = parser.parse_known_args(argv)
     given = vars(namespace)
     config = given.pop("config", None)
@@ -272,9 +274,7 @@ def parse_args(argv: list[str] | None = None, description: str | None = None) ->
         raise _unknown_key("command line", unknown[0])
     if config is not None:
         given = {**_read_config(Path(config), parser), **given}
-    for name in given:
-        if name in REFUSED:
-            raise config_error(name, "this key is refused", REFUSED[name])
+    _refuse(given)  # once more, for the --no_ forms
     groups = [group(**{f.name: given[f.name] for f in fields(group) if f.name in given}) for group in GROUPS]
     args = RunArguments(*groups, given=given, debug=bool(given.get("debug", False)))
     check_arguments(args)
@@ -284,6 +284,12 @@ def parse_args(argv: list[str] | None = None, description: str | None = None) ->
 class _Parser(HfArgumentParser):
     def error(self, message: str):
         raise config_error("command line", message, "see --help")
+
+
+def _refuse(names: Iterable[str]) -> None:
+    for name in names:
+        if name in REFUSED:
+            raise config_error(name, "this key is refused", REFUSED[name])
 
 
 def _known_keys() -> set[str]:
@@ -319,6 +325,7 @@ def _read_config(path: Path, parser: HfArgumentParser) -> dict[str, Any]:
         raise config_error(path, f"not readable as JSON ({error})", "mend the file") from None
     if not isinstance(settings, dict):
         raise config_error(path, "not a JSON object", "write {\"key\": value, ...}")
+    _refuse(settings)
     words: list[str] = []
     nulls: dict[str, Any] = {}
     for name, value in settings.items():

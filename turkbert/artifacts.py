@@ -18,6 +18,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from turkbert.errors import CORRUPT_ARTIFACT, UserError, config_error, is_main_process
 
 logger = logging.getLogger(__name__)
@@ -134,6 +136,15 @@ def reuse_or_build(
         while (read_manifest(final) or {}).get("key") != key:
             time.sleep(_POLL_SECONDS)
         return final
+    with _locked(final):
+        if not _can_reuse(final, key, overwrite):
+            with staged(final, key) as folder:
+                build(folder)
+    return final
+
+
+def _can_reuse(final: Path, key: dict[str, Any], overwrite: bool) -> bool:
+    """True if `final` is there, whole and stands for `key`; False if it is to be built; else UserError."""
     manifest = read_manifest(final)
     if manifest is None and final.exists() and any(final.iterdir()):
         raise config_error(final, "a folder that turkbert did not write is in the way", "choose another one")
@@ -147,13 +158,29 @@ def reuse_or_build(
         damage = find_damage(final)
         if damage is None:
             logger.info("%s: reused", final)
-            return final
+            return True
         if not overwrite:
             raise UserError(final, damage, "remove the folder and run again", CORRUPT_ARTIFACT)
-    with staged(final, key) as folder:
-        build(folder)
-    logger.info("%s: built", final)
-    return final
+    return False
+
+
+@contextmanager
+def _locked(final: Path) -> Iterator[None]:
+    """Keep other runs off a folder that is being built, and wait for one that builds it.
+
+    Worker processes inherit the lock: one that outlived its killed parent can write into no later build.
+    """
+    final.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(final.with_name(f".{final.name}.lock"))
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        logger.info("%s: waiting for another run that is building it", final)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def key_hash(key: dict[str, Any]) -> str:

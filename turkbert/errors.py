@@ -37,6 +37,9 @@ class UserError(Exception):
         self.where, self.what, self.mend, self.exit_code = os.fspath(where), what, mend, exit_code
         super().__init__(" ".join(f"{self.where}: {what}; {mend}".split()))
 
+    def __reduce__(self):  # worker processes send errors by pickle, which would call us with the message alone
+        return UserError, (self.where, self.what, self.mend, self.exit_code)
+
 
 def config_error(where: str | os.PathLike, what: str, mend: str) -> UserError:
     """A UserError about the settings of a run (exit code 3)."""

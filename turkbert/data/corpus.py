@@ -289,19 +289,22 @@ def split_documents(num_documents: int, validation_fraction: float, seed: int) -
 
     Args:
         num_documents: documents in the corpus.
-        validation_fraction: from 0 (none) to below 1; of n documents round(fraction * n) are chosen, at least 1 and
-            at most n - 1.
+        validation_fraction: of n documents round(fraction * n) are chosen, at least 2 and at most n - 2, so that in
+            either part a B can come from another document.
         seed: from 0 to 2**128 - 1.
 
     Returns:
         (num_documents,) bool, True for validation.
+
+    Raises:
+        UserError: fewer than 4 documents.
     """
-    if not 0 <= validation_fraction < 1:
-        raise config_error("validation_fraction", f"{validation_fraction} is out of range", "give 0 to below 1")
+    if num_documents < 4:
+        what = f"{num_documents} documents are too few: pairs need 2 for training and 2 for validation"
+        raise UserError("corpus", what, "add documents, separated by blank lines")
+    num_validation = min(max(round(validation_fraction * num_documents), 2), num_documents - 2)
+    # Raw Philox output and a stable sort: numpy does not promise that permutation() stays the same.
+    keys = np.random.Philox(key=seed).random_raw(num_documents)
     is_validation = np.zeros(num_documents, dtype=bool)
-    if validation_fraction:
-        num_validation = max(0, min(max(round(validation_fraction * num_documents), 1), num_documents - 1))
-        # Raw Philox output and a stable sort: numpy does not promise that permutation() stays the same.
-        keys = np.random.Philox(key=seed).random_raw(num_documents)
-        is_validation[np.argsort(keys, kind="stable")[:num_validation]] = True
+    is_validation[np.argsort(keys, kind="stable")[:num_validation]] = True
     return is_validation

@@ -16,6 +16,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -39,7 +40,7 @@ from turkbert.data.pairs import RowShape
 from turkbert.data.random_words import RandomWordSet
 from turkbert.data.rows import SPLITS, RowBuilder
 from turkbert.data.sentences import split_sentences
-from turkbert.errors import CORRUPT_ARTIFACT, UserError
+from turkbert.errors import CORRUPT_ARTIFACT, ENVIRONMENT, UserError
 from turkbert.tokenization import load_tokenizer, save_tokenizer, tokenizer_hash, train_tokenizer, word_start_table
 
 logger = logging.getLogger(__name__)
@@ -292,13 +293,31 @@ def _stage(args: RunArguments, folder: Path, key: dict[str, Any], build: Callabl
         # A fast tokenizer that was used before a fork hangs the children, unless told to be single-threaded.
         os.environ["TOKENIZERS_PARALLELISM"] = "false"
         started = time.perf_counter()
-        build(staging)
+        with _worker_errors(folder):
+            build(staging)
         shutil.rmtree(staging / "_cache")
         write_json(staging / "recipe.json", args.resolved())
         logger.info("%s took %.1f s", folder, time.perf_counter() - started)
 
     key = {**key, "turkbert": turkbert.__version__}
     return reuse_or_build(folder, key, build_and_describe, overwrite=args.setting("overwrite"))
+
+
+@contextmanager
+def _worker_errors(folder: Path) -> Iterator[None]:
+    """What became of a worker process, in the user's terms."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "abruptly died" not in str(error):
+            raise
+        what = "a worker process was killed, most likely for want of memory"
+        raise UserError(folder, what, "run again with fewer --preprocessing_num_workers", ENVIRONMENT) from error
+    except TimeoutError as error:
+        # How a Ctrl-C comes out of datasets.map: its pool does not end in time.
+        if isinstance(error.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt from error
+        raise
 
 
 def _map_options(args: RunArguments, cache_file: Path, num_items: int) -> dict[str, Any]:
@@ -312,7 +331,9 @@ def _map_options(args: RunArguments, cache_file: Path, num_items: int) -> dict[s
 
 
 def _save(rows: Dataset, folder: Path, args: RunArguments) -> None:
-    rows.with_format(None).save_to_disk(str(folder), max_shard_size=args.data.max_shard_size)
+    # Made anew without the history of its fingerprint and sizes, which would tell the number of processes.
+    plain = Dataset(rows.data, fingerprint=folder.name)
+    plain.save_to_disk(str(folder), max_shard_size=args.data.max_shard_size)
 
 
 def _id(folder: Path) -> str:

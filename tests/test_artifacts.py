@@ -1,0 +1,214 @@
+"""Artefact folders: whole or not there; every kind of damage is named; nothing of others is touched."""
+
+import json
+import logging
+import os
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from turkbert import artifacts
+from turkbert.artifacts import (
+    MANIFEST,
+    find_damage,
+    key_hash,
+    publish,
+    read_manifest,
+    remove,
+    reuse_or_build,
+    staged,
+    write_json,
+)
+from turkbert.errors import BAD_CONFIG, CORRUPT_ARTIFACT, UserError
+
+KEY = {"tokenizer": "3f2a", "overlap": None, "block_size": 64}
+
+
+def fill(folder: Path) -> None:
+    (folder / "train").mkdir()
+    (folder / "train" / "rows.arrow").write_bytes(bytes(range(200)))
+    (folder / "stats.json").write_text('{"rows": 3}')
+    (folder / "rejects.jsonl").write_bytes(b"")
+
+
+@pytest.fixture
+def committed(tmp_path) -> Path:
+    with staged(tmp_path / "data" / "rows", KEY) as folder:
+        fill(folder)
+    return tmp_path / "data" / "rows"
+
+
+def test_commit(committed):
+    assert sorted(os.listdir(committed.parent)) == ["rows"]
+    manifest = read_manifest(committed)
+    assert manifest["key"] == KEY
+    assert {name: facts["size"] for name, facts in manifest["files"].items()} == {
+        "rejects.jsonl": 0, "stats.json": 11, "train/rows.arrow": 200,
+    }  # fmt: skip
+    assert manifest["files"]["stats.json"]["sha256"] == artifacts.file_hash(committed / "stats.json")
+    assert find_damage(committed) is None
+
+
+def test_an_error_while_building_leaves_the_old_folder(committed):
+    with pytest.raises(RuntimeError), staged(committed, {"other": 1}) as folder:
+        (folder / "half").write_text("written")
+        raise RuntimeError
+    assert find_damage(committed) is None and read_manifest(committed)["key"] == KEY
+    assert os.listdir(committed.parent) == ["rows"]
+
+
+def test_replace(committed):
+    with staged(committed, {"other": 1}) as folder:
+        assert os.listdir(folder) == []
+        (folder / "new").write_text("x")
+        assert read_manifest(committed)["key"] == KEY  # the old one is there till the new one is whole
+    assert read_manifest(committed)["key"] == {"other": 1}
+    assert sorted(os.listdir(committed)) == [MANIFEST, "new"]
+    assert os.listdir(committed.parent) == ["rows"]
+
+
+def test_leftovers_of_a_killed_build_do_no_harm(committed):
+    leftover = committed.with_name("_staging-rows")
+    leftover.mkdir()
+    (leftover / "stale").write_text("old")
+    with staged(committed, KEY) as folder:
+        fill(folder)
+    assert not leftover.exists() and not (committed / "stale").exists()
+
+
+def damage_of(folder: Path, change) -> str | None:
+    change()
+    return find_damage(folder)
+
+
+def test_damage_is_named(committed):
+    rows = committed / "train" / "rows.arrow"
+    whole = rows.read_bytes()
+    assert damage_of(committed, rows.unlink) == "train/rows.arrow is missing"
+    assert damage_of(committed, lambda: rows.write_bytes(b"")) == "train/rows.arrow has 0 bytes instead of 200"
+    assert damage_of(committed, lambda: rows.write_bytes(whole[:100])) == "train/rows.arrow has 100 bytes instead of 200"
+    flipped = bytes([whole[0] ^ 1]) + whole[1:]
+    assert "train/rows.arrow is not what was written" in damage_of(committed, lambda: rows.write_bytes(flipped))
+    assert damage_of(committed, lambda: rows.write_bytes(whole)) is None
+    # A file of others beside the artefact's (a STATUS.json, a note) is no damage.
+    assert damage_of(committed, lambda: (committed / "note.txt").write_text("mine")) is None
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '"x"', '{"key": {}}', "\x00"])
+def test_a_damaged_manifest_is_none(committed, content):
+    (committed / MANIFEST).write_text(content)
+    assert read_manifest(committed) is None
+    assert find_damage(committed) == f"no valid {MANIFEST}"
+
+
+def test_reuse_build_refuse(committed, caplog):
+    def never(folder: Path) -> None:
+        raise AssertionError("built")
+
+    def build(folder: Path) -> None:
+        (folder / "built").write_text("x")
+
+    caplog.set_level(logging.INFO, "turkbert")
+    assert reuse_or_build(committed, dict(KEY), never) == committed
+    assert "reused" in caplog.text
+    with pytest.raises(UserError) as refusal:
+        reuse_or_build(committed, {**KEY, "overlap": 7}, never)
+    assert refusal.value.exit_code == BAD_CONFIG
+    assert "made with overlap null, now 7; choose another folder, or --overwrite true" in str(refusal.value)
+    with pytest.raises(UserError, match="made with masking null, now"):
+        reuse_or_build(committed, {**KEY, "masking": "static"}, never)  # a key that the old one did not have
+    reuse_or_build(committed, {**KEY, "overlap": 7}, build, overwrite=True)
+    assert sorted(os.listdir(committed)) == [MANIFEST, "built"]
+
+
+def test_damage_is_refused_and_overwritten_on_request(committed):
+    (committed / "stats.json").write_text('{"rows": 4}')
+    with pytest.raises(UserError, match="stats.json is not what was written") as error:
+        reuse_or_build(committed, KEY, fill)
+    assert error.value.exit_code == CORRUPT_ARTIFACT
+    reuse_or_build(committed, KEY, fill, overwrite=True)
+    assert find_damage(committed) is None
+
+
+def test_a_foreign_folder_is_never_overwritten(tmp_path):
+    (tmp_path / "rows").mkdir()
+    reuse_or_build(tmp_path / "rows", KEY, fill)  # an empty folder is nobody's
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "thesis.tex").write_text("x")
+    with pytest.raises(UserError, match="did not write"):
+        reuse_or_build(tmp_path / "home", KEY, fill, overwrite=True)
+    assert os.listdir(tmp_path / "home") == ["thesis.tex"]
+
+
+def test_other_ranks_wait_for_the_manifest(tmp_path, monkeypatch):
+    monkeypatch.setattr(artifacts, "_POLL_SECONDS", 0.01)
+    final, done = tmp_path / "rows", []
+
+    def never(folder: Path) -> None:
+        raise AssertionError("rank 1 built")
+
+    monkeypatch.setattr(artifacts, "is_main_process", lambda: threading.current_thread() is threading.main_thread())
+    waiting = threading.Thread(target=lambda: done.append(reuse_or_build(final, KEY, never)))
+    waiting.start()
+    with staged(final, {**KEY, "overlap": 3}) as folder:
+        fill(folder)
+    time.sleep(0.05)
+    assert done == []  # a folder of other settings is not the one
+    reuse_or_build(final, KEY, fill, overwrite=True)
+    waiting.join(timeout=5)
+    assert done == [final]
+
+
+def test_publish_keeps_what_else_is_there(tmp_path):
+    out, staging = tmp_path / "out", tmp_path / "_staging"
+    (out / "checkpoint-5").mkdir(parents=True)
+    (out / "STATUS.json").write_text("{}")
+    (out / "model.bin").write_text("old")
+    staging.mkdir()
+    (staging / "model.bin").write_text("new")
+    (staging / "deep").mkdir()
+    (staging / "deep" / "x").write_text("x")
+    publish(staging, out, KEY)
+    assert (out / "model.bin").read_text() == "new" and (out / "deep" / "x").exists()
+    assert (out / "checkpoint-5").is_dir() and (out / "STATUS.json").exists()
+    assert find_damage(out) is None
+
+
+def test_a_manifest_never_vouches_for_files_of_two_runs(tmp_path, monkeypatch):
+    out, staging = tmp_path / "out", tmp_path / "_staging"
+    for name in ("first", "second"):
+        staging.mkdir(exist_ok=True)
+        for file in ("a", "b"):
+            (staging / file).write_text(name)
+        if name == "second":
+            replace, calls = os.replace, []
+
+            def die_at_the_second(source, target, replace=replace, calls=calls):
+                calls.append(source)
+                if len(calls) == 2:
+                    raise KeyboardInterrupt
+                replace(source, target)
+
+            monkeypatch.setattr(os, "replace", die_at_the_second)
+        out.mkdir(exist_ok=True)
+        try:
+            publish(staging, out, {"run": name})
+        except KeyboardInterrupt:
+            break
+    assert {(out / "a").read_text(), (out / "b").read_text()} == {"first", "second"}
+    assert read_manifest(out) is None
+
+
+def test_remove(committed):
+    remove(committed)
+    remove(committed)  # gone already
+    assert os.listdir(committed.parent) == []
+
+
+def test_key_hash_and_write_json(tmp_path):
+    assert key_hash({"a": 1, "b": 2}) == key_hash({"b": 2, "a": 1}) != key_hash({"a": 1, "b": 3})
+    write_json(tmp_path / "new" / "x.json", {"ş": 1})
+    assert (tmp_path / "new" / "x.json").read_text("utf-8") == json.dumps({"ş": 1}, indent=1, ensure_ascii=False) + "\n"
+    assert os.listdir(tmp_path / "new") == ["x.json"]
