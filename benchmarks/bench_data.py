@@ -120,7 +120,7 @@ def run_script(name: str, folder: Path, corpus: list[str], **settings) -> tuple[
 
 
 def run_code(code: str, *words: str, processes: int = 1) -> float:
-    """Work a second (or seconds, where it prints no work) of a snippet, summed over processes with all the work each."""
+    """Work a second (seconds, where it prints no work) of a snippet, summed over processes with all the work each."""
     environment = {**os.environ, "TOKENIZERS_PARALLELISM": "false", "RAYON_NUM_THREADS": "1"}
     started = [
         subprocess.Popen([sys.executable, "-c", code, *words], stdout=subprocess.PIPE, text=True, env=environment)

@@ -9,7 +9,7 @@ from turkbert.arguments import parse_args
 from turkbert.console import set_up_logging
 from turkbert.data import prepare_dataset
 from turkbert.errors import is_main_process, user_errors, write_status
-from turkbert.training.run import pretrain
+from turkbert.training.run import check_run, pretrain
 
 
 def main() -> None:
@@ -17,6 +17,7 @@ def main() -> None:
         args = parse_args(description=__doc__)
     set_up_logging()
     with user_errors(args.debug, args.output_dir):
+        check_run(args)
         prepared = prepare_dataset(args)
         result = pretrain(args, args.training(), prepared.tokenizer, prepared.rows)
         write_status(args.output_dir, "finished")

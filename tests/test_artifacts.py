@@ -87,8 +87,9 @@ def test_damage_is_named(committed):
     rows = committed / "train" / "rows.arrow"
     whole = rows.read_bytes()
     assert damage_of(committed, rows.unlink) == "train/rows.arrow is missing"
-    assert damage_of(committed, lambda: rows.write_bytes(b"")) == "train/rows.arrow has 0 bytes instead of 200"
-    assert damage_of(committed, lambda: rows.write_bytes(whole[:100])) == "train/rows.arrow has 100 bytes instead of 200"
+    for size in (0, 100):
+        damage = damage_of(committed, lambda size=size: rows.write_bytes(whole[:size]))
+        assert damage == f"train/rows.arrow has {size} bytes instead of 200"
     flipped = bytes([whole[0] ^ 1]) + whole[1:]
     assert "train/rows.arrow is not what was written" in damage_of(committed, lambda: rows.write_bytes(flipped))
     assert damage_of(committed, lambda: rows.write_bytes(whole)) is None
@@ -210,5 +211,6 @@ def test_remove(committed):
 def test_key_hash_and_write_json(tmp_path):
     assert key_hash({"a": 1, "b": 2}) == key_hash({"b": 2, "a": 1}) != key_hash({"a": 1, "b": 3})
     write_json(tmp_path / "new" / "x.json", {"ş": 1})
-    assert (tmp_path / "new" / "x.json").read_text("utf-8") == json.dumps({"ş": 1}, indent=1, ensure_ascii=False) + "\n"
+    content = (tmp_path / "new" / "x.json").read_text("utf-8")
+    assert json.loads(content) == {"ş": 1} and "ş" in content
     assert os.listdir(tmp_path / "new") == ["x.json"]

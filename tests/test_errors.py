@@ -13,8 +13,8 @@ from turkbert import errors
 from turkbert.errors import UserError, config_error, user_errors, write_status
 
 CASES = [
-    (UserError("corpus 'a.txt'", "no corpus file there", "name one"), 2, "corpus 'a.txt': no corpus file there; name one"),
-    (config_error(Path("c.json"), "unknown key 'x'", "did you mean 'y'?"), 3, "c.json: unknown key 'x'; did you mean 'y'?"),
+    (UserError("corpus 'a.txt'", "no file there", "name one"), 2, "corpus 'a.txt': no file there; name one"),
+    (config_error(Path("c.json"), "unknown key 'x'", "mend it"), 3, "c.json: unknown key 'x'; mend it"),
     (UserError("d", "is\n  damaged", "remove it", errors.CORRUPT_ARTIFACT), 5, "d: is damaged; remove it"),
     (UserError("run", "stopped", "run me again", errors.PREEMPTED), 75, "run: stopped; run me again"),
     (KeyboardInterrupt(), 130, "interrupted; run the same command again to go on"),
@@ -23,7 +23,11 @@ CASES = [
         4,
         "/data/x: No space left on device; make room or grant access, then run again",
     ),
-    (PermissionError(errno.EACCES, "no", "out"), 4, "out: Permission denied; make room or grant access, then run again"),
+    (
+        PermissionError(errno.EACCES, "no", "out"),
+        4,
+        "out: Permission denied; make room or grant access, then run again",
+    ),
 ]
 
 

@@ -30,7 +30,9 @@ BEFORE_IN_DATA = {  # what else of its room a file of data/ may import
     "masking": {"random_words"},
     "pairs": {"sentences"},
     "collator": {"masking"},
-    "report": {"stats"},
+    "duplicates": {"documents"},
+    "examples": {"masking"},
+    "report": {"stats", "examples"},
     "rows": {"masking", "pairs"},
 }
 

@@ -16,6 +16,8 @@ from typing import Any, Literal, get_args, get_type_hints
 
 import torch
 from transformers import HfArgumentParser, TrainingArguments
+from transformers.activations import ACT2FN
+from transformers.integrations import get_available_reporting_integrations
 
 from turkbert.errors import UserError, config_error
 
@@ -153,6 +155,8 @@ class PretrainingArguments(TrainingArguments):
         }
         if self.lr_scheduler_type in floor:
             self.lr_scheduler_type, self.lr_scheduler_kwargs = floor[self.lr_scheduler_type]
+        if self.greater_is_better is None:  # transformers would take the highest perplexity for the best
+            self.greater_is_better = (self.metric_for_best_model or "").endswith(("accuracy", "f1"))
         super().__post_init__()
         self.ddp_find_unused_parameters = bool(self.ddp_find_unused_parameters)
 
@@ -242,9 +246,12 @@ class RunArguments:
         """Raises: UserError (bad config) with transformers' own words where it refuses a value."""
         own = {f.name for f in fields(PretrainingArguments)}
         try:
-            return PretrainingArguments(**{name: value for name, value in self.given.items() if name in own})
+            training = PretrainingArguments(**{name: value for name, value in self.given.items() if name in own})
         except (ValueError, ImportError) as error:
             raise config_error("config", str(error).rstrip("."), "change that key") from error
+        if training.fsdp and training.world_size == 1:
+            raise config_error("fsdp", "there is one process alone", "start several with accelerate launch")
+        return training
 
     def resolved(self) -> dict[str, Any]:
         """All data, tokenizer and model keys with their values: what an artefact stands for."""
@@ -252,8 +259,13 @@ class RunArguments:
         return {name: value for group in groups for name, value in dataclasses.asdict(group).items()}
 
 
-def parse_args(argv: list[str] | None = None, description: str | None = None) -> RunArguments:
+def parse_args(
+    argv: list[str] | None = None, description: str | None = None, extra: dict[str, Any] | None = None
+) -> RunArguments:
     """[CONFIG.json] [--key value ...] -> RunArguments.
+
+    Args:
+        extra: defaults of keys that one script alone has, on its command line; their values come in `given`.
 
     Raises:
         UserError: with exit code 3, naming the key and, where it is unknown, the nearest known one.
@@ -261,6 +273,8 @@ def parse_args(argv: list[str] | None = None, description: str | None = None) ->
     argv = sys.argv[1:] if argv is None else argv
     parser = _Parser([*GROUPS, PretrainingArguments], description=description, allow_abbrev=False)
     parser.add_argument("config", nargs="?", metavar="CONFIG.json", help="flat JSON file of the keys below")
+    for name, default in (extra or {}).items():
+        parser.add_argument(f"--{name}", type=type(default))
     for action in parser._actions:  # the dataclasses hold the defaults; the namespace holds what was given
         action.default = argparse.SUPPRESS
     for place, word in enumerate(argv):  # a bare --debug must not take the config for its value
@@ -268,10 +282,10 @@ def parse_args(argv: list[str] | None = None, description: str | None = None) ->
             argv = [*argv[:place], "--debug=true", *argv[place + 1 :]]
     _refuse(word[2:].split("=")[0] for word in argv if word.startswith("--"))  # whatever the value
     namespace, unknown = parser.parse_known_args(argv)
-    given = vars(namespace)
+    given = {**(extra or {}), **vars(namespace)}
     config = given.pop("config", None)
     if unknown:
-        raise _unknown_key("command line", unknown[0])
+        raise _unknown_key("command line", unknown[0], extra or ())
     if config is not None:
         given = {**_read_config(Path(config), parser), **given}
     _refuse(given)  # once more, for the --no_ forms
@@ -307,9 +321,9 @@ def field_default(group: type, name: str) -> Any:
     return found.default if found.default is not dataclasses.MISSING else found.default_factory()
 
 
-def _unknown_key(where: str | os.PathLike, name: str) -> UserError:
+def _unknown_key(where: str | os.PathLike, name: str, extra: Iterable[str] = ()) -> UserError:
     name = name.split("=")[0].lstrip("-")
-    near = difflib.get_close_matches(name, _known_keys(), n=1, cutoff=0.0)
+    near = difflib.get_close_matches(name, {*_known_keys(), *extra}, n=1, cutoff=0.0)
     return config_error(where, f"unknown key '{name}'", f"did you mean '{near[0]}'?")
 
 
@@ -394,12 +408,34 @@ def check_arguments(args: RunArguments) -> None:
         raise config_error("stage_fractions", f"{fractions} does not add up to 1", "shares of max_steps")
     if args.setting("eval_block_size") not in (None, *data.block_sizes):
         raise config_error("eval_block_size", "not one of block_sizes", f"choose from {data.block_sizes}")
+    settings = {**values, **{name: args.setting(name) for name in _CHOICES if name not in values}}
     for name, choices in _CHOICES.items():
-        if args.setting(name) not in choices:
-            raise config_error(name, f"'{args.setting(name)}' is not supported", f"choose from {', '.join(choices)}")
+        if settings[name] is not None and settings[name] not in choices:
+            raise config_error(name, f"'{settings[name]}' is not supported", f"choose from {', '.join(choices)}")
+    if data.nsp_probability == 0 and (args.setting("metric_for_best_model") or "").startswith("nsp_"):
+        raise config_error("metric_for_best_model", "nsp_probability 0 turns that metric off", "choose an mlm_ one")
+    _check_trackers(args.setting("report_to"))
+    folders = {"output_dir": args.output_dir, "data_dir": data.data_dir, "tokenizer_dir": args.tokenizer.tokenizer_dir}
+    for name, folder in folders.items():
+        blocking = next((path for path in [Path(folder), *Path(folder).parents] if path.is_file()), None)
+        if blocking:
+            raise config_error(name, f"{blocking} is a file", "name a folder")
 
 
-_HUGE = float("inf")
+def _check_trackers(report_to: str | list[str] | None) -> None:
+    names = [report_to] if isinstance(report_to, str) else report_to or []
+    installed = ("none", "all", *get_available_reporting_integrations())
+    for name in names:
+        if name not in installed:
+            raise config_error("report_to", f"'{name}' is not installed", f"install it, or choose from {installed}")
+    address = os.environ.get("MLFLOW_TRACKING_URI", "")
+    if "mlflow" in names and address.startswith(("file:", "/", ".")):
+        raise config_error(
+            "MLFLOW_TRACKING_URI", f"MLflow no longer writes to folders ({address})", "use sqlite:///mlflow.db"
+        )
+
+
+_HUGE = sys.float_info.max  # anything but infinity
 _RANGES = {
     "drop_short_lines": (0, _HUGE, "0 or more words"),
     "max_document_chars": (1000, _HUGE, "1000 or more"),
@@ -448,7 +484,12 @@ _RANGES = {
     "logging_steps": (1e-9, _HUGE, "above 0"),
     "save_total_limit": (1, _HUGE, "1 or more, or empty for all"),
 }
-_CHOICES = {
+_CHOICES: dict[str, tuple[str, ...]] = {
+    "hidden_act": tuple(sorted(ACT2FN)),
+    "attn_implementation": ("eager", "sdpa", "flash_attention_2", "flash_attention_3"),
+    "metric_for_best_model": (
+        "loss", "mlm_loss", "mlm_accuracy", "mlm_perplexity", "nsp_loss", "nsp_accuracy", "nsp_f1",
+    ),  # fmt: skip
     "lr_scheduler_type": ("cosine", "linear"),
     "eval_strategy": ("steps", "no"),
     "save_strategy": ("steps", "no"),

@@ -82,6 +82,9 @@ def user_errors(debug: bool = False, output_dir: str | os.PathLike | None = None
         _finish(str(error), error.exit_code, debug, output_dir)
     except KeyboardInterrupt:
         _finish("interrupted; run the same command again to go on", INTERRUPTED, debug, output_dir)
+    except ImportError as error:  # of an optional package
+        reason = f"environment: {error}; install it, or leave out the setting that asks for it"
+        _finish(reason, ENVIRONMENT, debug, output_dir)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EACCES, errno.EPERM, errno.EROFS, errno.EDQUOT):
             raise
@@ -90,6 +93,7 @@ def user_errors(debug: bool = False, output_dir: str | os.PathLike | None = None
 
 
 def _finish(message: str, exit_code: int, debug: bool, output_dir: str | os.PathLike | None) -> None:
+    message = " ".join(message.split())
     if debug:
         traceback.print_exc()
     if is_main_process():

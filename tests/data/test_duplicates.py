@@ -16,7 +16,8 @@ def documents(*texts: str) -> Dataset:
 
 
 def test_first_of_exact_copies_stays():
-    assert find_unique(documents("a b", "c", "a  b", "c\n", "d"), near=False).tolist() == [True, True, False, False, True]
+    unique = find_unique(documents("a b", "c", "a  b", "c\n", "d"), near=False)
+    assert unique.tolist() == [True, True, False, False, True]
 
 
 def test_near_copies_are_found():

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from turkbert.data.arrow import read_columns
+from turkbert.data.counter_rng import random_key
 from turkbert.data.masking import Masked, WholeWordMasker
 from turkbert.data.prepare import build_masker, prepare_dataset
 from turkbert.data.random_words import RandomWordSet
@@ -175,7 +176,8 @@ def test_equal_rows_get_different_masks():
 
 
 def test_static_rows_equal_the_masker_called_directly(sample_prepared, sample_dir, sample_arguments):
-    args = sample_arguments(sample_dir.parent / "static", masking="static", tokenizer_dir=str(sample_dir / "tokenizer"))
+    folder = sample_dir.parent / "static"
+    args = sample_arguments(folder, masking="static", tokenizer_dir=str(sample_dir / "tokenizer"))
     prepared = prepare_dataset(args)
     plain = sample_prepared.rows[64]["train"].with_format("arrow")
     static = prepared.rows[64]["train"].with_format("arrow")
@@ -194,6 +196,4 @@ def test_static_rows_equal_the_masker_called_directly(sample_prepared, sample_di
 
 def rows_seed(args, block_size: int, split: int) -> int:
     """The seed that rows.py documents: made of the preprocessing seed, the split and the block size."""
-    from turkbert.data.counter_rng import random_key
-
     return int(random_key(args.data.preprocessing_seed, split, block_size)[0]) >> 1

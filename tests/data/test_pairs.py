@@ -314,7 +314,7 @@ LENGTHS = {
     "all just above a window": lambda rng: np.full(6000, 126),
     "mostly short": lambda rng: np.where(rng.random(8000) < 0.95, rng.integers(30, 60, 8000), 3000),
     "two kinds": lambda rng: np.where(rng.random(5000) < 0.6, 60, 400),
-    "one length below a window, and full ones": lambda rng: np.where(rng.random(8000) < 0.55, 100, 130),
+    "many to pad of one length": lambda rng: np.where(rng.random(8000) < 0.7, 100, 250),
     "few very long": lambda rng: np.full(6, 60_000),
 }
 
@@ -383,7 +383,8 @@ def test_off_means_no_random_full_window():
 def test_shape_does_not_tell_the_label(median):
     """Neither lengths and padding nor whether A begins a sentence, where documents are longer than a window."""
     rng = np.random.default_rng(2)
-    documents = synthetic(np.maximum(rng.lognormal(np.log(median), 0.8, 400_000 // median + 1000), 10).astype(int), rng)
+    lengths = rng.lognormal(np.log(median), 0.8, 400_000 // median + 1000)
+    documents = synthetic(np.maximum(lengths, 10).astype(int), rng)
     shape = RowShape(128, None, 10)
     rows = build(documents, shape, planned(documents, shape))
     length_b = rows.length - 3 - rows.length_a

@@ -12,6 +12,11 @@ from pathlib import Path
 
 import psutil
 import pytest
+from datasets import Dataset
+
+from turkbert.arguments import parse_args
+from turkbert.data.prepare import _worker_errors, prepare_dataset
+from turkbert.errors import ENVIRONMENT, UserError
 
 ROOT = Path(__file__).resolve().parents[2]
 SETTINGS = {
@@ -80,7 +85,7 @@ def kill_at_random(folder: Path, seconds: float, rng: random.Random, whom: str) 
     process.communicate(timeout=300)
 
 
-@pytest.mark.parametrize("num_kills", [3, pytest.param(30, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("num_kills", [1, pytest.param(30, marks=pytest.mark.slow)])
 def test_killed_builds_end_in_the_same_rows(whole, tmp_path, num_kills):
     undisturbed, seconds = whole
     rng = random.Random(num_kills)
@@ -94,15 +99,10 @@ def test_killed_builds_end_in_the_same_rows(whole, tmp_path, num_kills):
         shutil.rmtree(folder)
 
 
-def test_killed_worker_is_named(tmp_path, monkeypatch):
+def test_killed_worker_is_named(tmp_path):
     """The message is datasets' own; if it changes, this turns red."""
-    from turkbert.data.prepare import _worker_errors
-    from turkbert.errors import ENVIRONMENT, UserError
-
     with pytest.raises(UserError, match="fewer --preprocessing_num_workers") as caught:
         with _worker_errors(tmp_path):
-            from datasets import Dataset
-
             Dataset.from_dict({"a": [1, 2]}).map(_die, num_proc=2)
     assert caught.value.exit_code == ENVIRONMENT
 
@@ -112,27 +112,29 @@ def _die(row: dict) -> dict:
     return row
 
 
-def test_nothing_stale(whole, tmp_path):
+def test_nothing_stale(tmp_path):
     """Unchanged: reused. Source edited with the same size and mtime, or the tokenizer changed: refused, not served."""
-    folder = tmp_path / "copy"
     corpus = tmp_path / "corpus.txt"
     sample = (ROOT / "turkbert" / "sample" / "tarih.txt").read_text("utf-8")
     corpus.write_text(sample, "utf-8")
     stamp = corpus.stat()
-    folder.mkdir()
-    assert build(folder, corpus=[str(corpus)], vocab_size=800)[0] == 0
-    made = {path: path.stat().st_mtime_ns for path in folder.glob("data/*/MANIFEST.json")}
-    assert build(folder, corpus=[str(corpus)], vocab_size=800)[0] == 0
-    assert made == {path: path.stat().st_mtime_ns for path in folder.glob("data/*/MANIFEST.json")}
 
+    def prepare(**changes) -> dict[Path, int]:
+        config = tmp_path / "config.json"
+        paths = {"data_dir": str(tmp_path / "data"), "tokenizer_dir": str(tmp_path / "tokenizer")}
+        settings = {**SETTINGS, "preprocessing_num_workers": 1, "vocab_size": 800, "corpus": [str(corpus)], **paths}
+        config.write_text(json.dumps({**settings, **changes}))
+        prepare_dataset(parse_args([str(config)]))
+        return {path: path.stat().st_mtime_ns for path in tmp_path.glob("data/*/MANIFEST.json")}
+
+    assert prepare() == prepare()
     corpus.write_text(sample.replace("bir", "iki", 1), "utf-8")
     os.utime(corpus, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
     assert corpus.stat().st_size == stamp.st_size
-    code, errors = build(folder, corpus=[str(corpus)], vocab_size=800)
-    assert code == 3 and "made with corpus" in errors.splitlines()[-1]
-
+    with pytest.raises(UserError, match="made with corpus"):
+        prepare()
     corpus.write_text(sample, "utf-8")
-    code, errors = build(folder, corpus=[str(corpus)], vocab_size=700)
-    assert code == 3 and "vocab_size" in errors.splitlines()[-1]
-    code, errors = build(folder, corpus=[str(corpus)], vocab_size=700, tokenizer_dir=str(folder / "other"))
-    assert code == 3 and "tokenizer" in errors.splitlines()[-1]
+    with pytest.raises(UserError, match="made with vocab_size 800, now 700"):
+        prepare(vocab_size=700)
+    with pytest.raises(UserError, match="tokens: made with tokenizer"):
+        prepare(vocab_size=700, tokenizer_dir=str(tmp_path / "other"))

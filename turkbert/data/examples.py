@@ -12,7 +12,7 @@ from datasets import Dataset
 from transformers import PreTrainedTokenizerFast
 
 from turkbert.data.arrow import read_columns
-from turkbert.data.masking import Masked, WholeWordMasker
+from turkbert.data.masking import Masked
 from turkbert.tokenization import word_start_table
 
 _NO_SPACE_BEFORE = re.compile(r"[.,;:!?…%)\]}’'”»]")
@@ -60,12 +60,13 @@ def read_examples(
     rows: Dataset,
     number: int,
     tokenizer: PreTrainedTokenizerFast,
-    mask: Callable[[np.ndarray, np.ndarray], Masked] | None = None,
+    mask: Callable[..., Masked] | None = None,
 ) -> list[Example]:
     """`number` rows, evenly spread over a split.
 
     Args:
-        mask: hides words of (ids `(R, T)`, row numbers `(R,)`), for rows without static masks; see `epoch_masker`.
+        mask: a WholeWordMasker with its seed and epoch, for rows without static masks; called with the ids and the
+            rows' numbers. Without it nothing is hidden in such rows.
     """
     numbers = np.unique(np.linspace(0, len(rows) - 1, min(number, len(rows))).astype(np.int64))
     columns = read_columns(rows.with_format("arrow"), numbers)
@@ -78,7 +79,7 @@ def read_examples(
             original[row, places], chosen[row, places] = ids, True
     else:
         original = shown
-        shown, chosen, _ = mask(original, numbers) if mask else Masked(original, np.zeros(shown.shape, bool), 0)
+        shown, chosen, _ = mask(original, rows=numbers) if mask else Masked(original, np.zeros(shown.shape, bool), 0)
     decoder = _RowDecoder(tokenizer)
     examples = []
     for row in range(len(numbers)):
@@ -90,11 +91,6 @@ def read_examples(
         is_next = bool(columns["next_sentence_label"][row] == 0)
         examples.append(Example(int(numbers[row]), *parts, is_next, length, shown.shape[1] - length))
     return examples
-
-
-def epoch_masker(masker: WholeWordMasker, seed: int, epoch: int = 0) -> Callable[[np.ndarray, np.ndarray], Masked]:
-    """The masks that the collator gives dynamic rows in one epoch."""
-    return lambda input_ids, numbers: masker(input_ids, seed, epoch, numbers)
 
 
 class _RowDecoder:

@@ -5,6 +5,7 @@
     data_dir/tokens/        input_ids and sentence_ends, one row a document  .map(tokenize_documents)
     data_dir/random_words/  replacements by number of tokens                 RandomWordSet.build
     data_dir/block_128/     train and validation rows                        .map(RowBuilder.build_unit)
+    data_dir/report/        report.html and stats.json                       write_report
 
 A folder that stands for the same sources and settings is reused, another one refused: artifacts.reuse_or_build.
 """
@@ -38,9 +39,10 @@ from turkbert.data.duplicates import drop_duplicates
 from turkbert.data.masking import WholeWordMasker
 from turkbert.data.pairs import RowShape
 from turkbert.data.random_words import RandomWordSet
+from turkbert.data.report import write_report
 from turkbert.data.rows import SPLITS, RowBuilder
 from turkbert.data.sentences import split_sentences
-from turkbert.errors import CORRUPT_ARTIFACT, ENVIRONMENT, UserError
+from turkbert.errors import CORRUPT_ARTIFACT, ENVIRONMENT, UserError, is_main_process
 from turkbert.tokenization import load_tokenizer, save_tokenizer, tokenizer_hash, train_tokenizer, word_start_table
 
 logger = logging.getLogger(__name__)
@@ -72,6 +74,8 @@ def prepare_dataset(args: RunArguments) -> PreparedData:
         block_size: DatasetDict.load_from_disk(str(prepare_rows(args, block_size, tokens_dir, words_dir, tokenizer)))
         for block_size in args.data.block_sizes
     }
+    if is_main_process():  # nothing depends on the report: the other processes need not wait for it
+        prepare_report(args, tokenizer)
     return PreparedData(tokenizer, rows)
 
 
@@ -202,6 +206,15 @@ def prepare_rows(
     return _stage(args, Path(args.data.data_dir, f"block_{block_size}"), key, build)
 
 
+def prepare_report(args: RunArguments, tokenizer: PreTrainedTokenizerFast) -> Path:
+    """Describe the other stages for people: data_dir/report. Made anew, without a question, when one of them is."""
+    data_dir = Path(args.data.data_dir)
+    names = ["documents", "tokens", *(f"block_{block_size}" for block_size in args.data.block_sizes)]
+    key = {name: _id(data_dir / name) for name in names}
+    build = partial(write_report, data_dir, args.data.block_sizes, tokenizer)
+    return _stage(args, data_dir / "report", key, build, overwrite=True)
+
+
 def load_prepared(data_dir: str | os.PathLike, block_sizes: list[int] | None = None) -> dict[int, DatasetDict]:
     """The committed rows of a data folder: {block size: DatasetDict(train, validation)}, memory-mapped.
 
@@ -286,7 +299,9 @@ def num_workers(args: RunArguments) -> int:
     return args.data.preprocessing_num_workers or len(os.sched_getaffinity(0))
 
 
-def _stage(args: RunArguments, folder: Path, key: dict[str, Any], build: Callable[[Path], None]) -> Path:
+def _stage(
+    args: RunArguments, folder: Path, key: dict[str, Any], build: Callable[[Path], None], overwrite: bool = False
+) -> Path:
     def build_and_describe(staging: Path) -> None:
         logger.info("building %s", folder)
         (staging / "_cache").mkdir()
@@ -300,7 +315,7 @@ def _stage(args: RunArguments, folder: Path, key: dict[str, Any], build: Callabl
         logger.info("%s took %.1f s", folder, time.perf_counter() - started)
 
     key = {**key, "turkbert": turkbert.__version__}
-    return reuse_or_build(folder, key, build_and_describe, overwrite=args.setting("overwrite"))
+    return reuse_or_build(folder, key, build_and_describe, overwrite or args.setting("overwrite"))
 
 
 @contextmanager

@@ -26,6 +26,7 @@ MAX_UNKNOWN_SHARE = 0.001
 BYTES_A_BATCH = 4_000_000
 TOKENS_A_BATCH = 1_000_000
 MAX_COUNTED = 1_000_000  # different words counted at once; beyond it the rarest go
+ENOUGH_WORDS = 200  # of a length, to say that none of them is ever replaced
 HIDDEN = ("masked", "replaced", "kept")
 
 _TURKISH = set("abcçdefgğhıijklmnoöprsştuüvyzâîû" "ABCÇDEFGĞHIİJKLMNOÖPRSŞTUÜVYZÂÎÛ")
@@ -49,7 +50,9 @@ def describe_data(data_dir: Path, block_sizes: list[int], tokenizer: PreTrainedT
         }
     stats = {
         "documents": {**describe_texts(texts), **ledger},
-        "tokens": describe_tokens(Dataset.load_from_disk(str(data_dir / "tokens" / "documents")), tokenizer),
+        "tokens": describe_tokens(
+            Dataset.load_from_disk(str(data_dir / "tokens" / "documents")), tokenizer, block_sizes
+        ),
         "rows": rows,
     }
     return {**stats, "warnings": find_warnings(stats)}
@@ -114,7 +117,9 @@ def character_class(character: str) -> str:
     return _CATEGORIES.get(category, "control_and_private")
 
 
-def describe_tokens(tokens: Dataset, tokenizer: PreTrainedTokenizerFast) -> dict[str, Any]:
+def describe_tokens(
+    tokens: Dataset, tokenizer: PreTrainedTokenizerFast, block_sizes: list[int]
+) -> dict[str, Any]:
     """Tokens, words (what the tokenizer splits at white space, marks and digits) and lengths."""
     word_starts = word_start_table(tokenizer)
     is_letter = np.array([token[:1].isalpha() for token in tokenizer.convert_ids_to_tokens(range(len(tokenizer)))])
@@ -143,6 +148,7 @@ def describe_tokens(tokens: Dataset, tokenizer: PreTrainedTokenizerFast) -> dict
         "words": words.summary(),
         "letter_words": letter_words.summary(),
         "document_lengths": {**documents.summary(), "histogram": documents.histogram(_log_edges(documents.longest))},
+        "documents_below_block": {str(size): int(documents.counts[: size - 3].sum()) for size in block_sizes},
         "sentence_lengths": {**sentences.summary(), "histogram": sentences.histogram([*range(1, 101, 3)])},
         "word_lengths": {str(length): number for length, number in letter_words.items()},
         "most_common_words": [[tokenizer.decode(word), number] for word, number in common.most_common(20)],
@@ -190,15 +196,21 @@ def describe_masks(rows: Dataset, tokenizer: PreTrainedTokenizerFast) -> dict[st
         word_lengths = np.diff(starts, append=place.size)
         is_masked = np.logical_and.reduceat(shown == tokenizer.mask_token_id, starts)
         is_kept = np.logical_and.reduceat(shown == was, starts)
-        for name, chosen in zip(HIDDEN, (is_masked, ~is_masked & ~is_kept, is_kept & ~is_masked), strict=True):
+        for name, chosen in zip(HIDDEN, (is_masked, ~is_masked & ~is_kept, is_kept), strict=True):
             lengths[name].add(word_lengths[chosen])
         # A replacement begins one word as the word before it did; what [MASK] hides is added.
         num_words += int(np.count_nonzero(maskable[ids])) + int(np.count_nonzero(is_masked))
     all_lengths = sorted({length for counts in lengths.values() for length, _ in counts.items()})
+    by_tokens = {str(length): {name: lengths[name][length] for name in HIDDEN} for length in all_lengths}
     return {
         "words": num_words,
         **{name: counts.number for name, counts in lengths.items()},
-        "by_tokens": {str(length): {name: lengths[name][length] for name in HIDDEN} for length in all_lengths},
+        "by_tokens": by_tokens,
+        "never_replaced": [
+            int(length)
+            for length, kinds in by_tokens.items()
+            if sum(kinds.values()) >= ENOUGH_WORDS and not kinds["replaced"] and lengths["replaced"].number
+        ],
     }
 
 

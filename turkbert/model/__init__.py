@@ -4,7 +4,7 @@ Read configuration_turkbert.py, then modeling_turkbert.py, then conversion.py. N
 """
 
 from .configuration_turkbert import TurkBertConfig
-from .conversion import LoadReport, load_stock, save_stock, to_stock
+from .conversion import LoadReport, load_stock, load_stock_config, save_stock, to_stock
 from .modeling_turkbert import (
     TurkBertForMaskedLM,
     TurkBertForNextSentencePrediction,
@@ -30,6 +30,7 @@ __all__ = [
     "TurkBertModel",
     "TurkBertPreTrainedModel",
     "load_stock",
+    "load_stock_config",
     "save_stock",
     "to_stock",
 ]

@@ -108,8 +108,7 @@ def load_stock(
     if kwargs.pop("trust_remote_code", False):
         raise ValueError("trust_remote_code is set, and turkbert runs no code from a model repository")
     source = _resolve_source(model_name_or_path)
-    config_dict, _ = PreTrainedConfig.get_config_dict(source, revision=revision, **kwargs)
-    _check_architecture(config_dict, source)
+    load_stock_config(source, revision, **kwargs)
     kwargs.setdefault("dtype", torch.float32)
     loaded: Any = model_class.from_pretrained(
         source, revision=revision or "main", output_loading_info=True, trust_remote_code=False, **kwargs
@@ -124,6 +123,15 @@ def load_stock(
         mismatched=tuple(sorted(mismatched)),
     )
     return model, report
+
+
+def load_stock_config(
+    model_name_or_path: str | os.PathLike[str], revision: str | None = None, **kwargs: Any
+) -> TurkBertConfig:
+    """The config alone of what load_stock would load; raises ValueError where that would."""
+    source = _resolve_source(model_name_or_path)
+    config_dict, _ = PreTrainedConfig.get_config_dict(source, revision=revision, **kwargs)
+    return _check_architecture(config_dict, source)
 
 
 def _resolve_source(model_name_or_path: str | os.PathLike[str]) -> str:
@@ -147,13 +155,13 @@ def _resolve_source(model_name_or_path: str | os.PathLike[str]) -> str:
     return name
 
 
-def _check_architecture(config_dict: dict[str, Any], source: str) -> None:
+def _check_architecture(config_dict: dict[str, Any], source: str) -> TurkBertConfig:
     model_type = config_dict.get("model_type")
     if model_type not in ("bert", "turkbert"):
         raise ValueError(f"{source}: model_type in config.json is {model_type!r}, neither 'bert' nor 'turkbert'")
     if "auto_map" in config_dict:
         raise ValueError(f"{source}: config.json has an auto_map, and turkbert runs no code from a model repository")
     try:
-        TurkBertConfig.from_dict(config_dict)
+        return TurkBertConfig.from_dict(config_dict)
     except ValueError as error:
         raise ValueError(f"{source}: {error}") from error

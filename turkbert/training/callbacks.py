@@ -12,7 +12,7 @@ logger = logging.getLogger(__name__)
 
 
 class StageCallback(TrainerCallback):
-    """Announces each stage, and saves and logs at the last step before a switch."""
+    """Announces each stage, and logs and saves (unless save_strategy is no) at the last step before a switch."""
 
     def __init__(self, sampler: StagedBatchSampler):
         self.sampler = sampler
@@ -23,7 +23,8 @@ class StageCallback(TrainerCallback):
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs):
         if state.global_step in [stage.first_step for stage in self.sampler.stages[1:]]:
             self._announce(state)
-            control.should_log = control.should_save = True
+            control.should_log = True
+            control.should_save = args.save_strategy != "no"
 
     def _announce(self, state: TrainerState) -> None:
         stage = self.sampler.stage_of(state.global_step)

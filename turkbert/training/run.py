@@ -4,23 +4,26 @@ import dataclasses
 import json
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 from datasets import DatasetDict
+from safetensors import SafetensorError
 from transformers import PreTrainedTokenizerFast, set_seed
 
-from turkbert.arguments import PretrainingArguments, RunArguments
+from turkbert.arguments import ModelArguments, PretrainingArguments, RunArguments
 from turkbert.artifacts import MANIFEST, find_damage, key_hash, publish, read_manifest, remove
 from turkbert.data.prepare import build_collator, load_stats
-from turkbert.errors import config_error, is_main_process
-from turkbert.model import TurkBertConfig, TurkBertForPreTraining, load_stock, save_stock
-from turkbert.tokenization import save_tokenizer, tokenizer_hash
+from turkbert.errors import CORRUPT_ARTIFACT, UserError, config_error, is_main_process
+from turkbert.model import TurkBertConfig, TurkBertForPreTraining, load_stock, load_stock_config, save_stock
+from turkbert.tokenization import load_tokenizer, save_tokenizer, tokenizer_hash
 from turkbert.training.callbacks import SamplesCallback, StageCallback
 from turkbert.training.checkpoint import check_contract, checkpoints, find_checkpoint
-from turkbert.training.hub import check_hub_access, push_output
+from turkbert.training.hub import check_hub_access, push_output, repository_name
 from turkbert.training.model_card import render_model_card
 from turkbert.training.samples import predict_samples, read_sample_texts
 from turkbert.training.trainer import PretrainingTrainer
@@ -41,6 +44,22 @@ class RunResult:
         return "\n".join(f"{name:<16}{value:>10.4f}" for name, value in shown.items())
 
 
+def check_run(args: RunArguments) -> None:
+    """Refuse before hours of data preparation what would only be found out after them.
+
+    Raises:
+        UserError: sample texts that cannot be read, a Hub that refuses us, or a model that does not fit.
+    """
+    read_sample_texts(args.setting("sample_texts"))
+    model = args.model
+    if args.setting("push_to_hub") and is_main_process():
+        check_hub_access(repository_name(Path(args.output_dir), args.setting("hub_model_id")))
+    if model.model_name_or_path:
+        with _model_errors(model.model_name_or_path):
+            config = load_stock_config(model.model_name_or_path, model.model_revision)
+        _check_positions(args, config)
+
+
 def pretrain(
     args: RunArguments,
     training: PretrainingArguments,
@@ -54,16 +73,16 @@ def pretrain(
     """
     output_dir = Path(training.output_dir)
     contract = run_contract(args, training, tokenizer)
-    if training.push_to_hub:
-        check_hub_access()
+    checkpoint = None
+    if not training.overwrite:
+        if read_manifest(output_dir) is not None:
+            _check_finished(output_dir, args, contract)
+            logger.info("%s: this run is finished; nothing to do (--overwrite true starts afresh)", output_dir)
+            return None
+        checkpoint = _checkpoint_to_resume(output_dir, args, training, contract)
+    trainer = build_trainer(args, training, tokenizer, rows, checkpoint)
     if training.overwrite:
         _set_aside(output_dir)
-    elif read_manifest(output_dir) is not None:
-        check_contract(output_dir, contract)
-        logger.info("%s: this run is finished; nothing to do (--overwrite true starts afresh)", output_dir)
-        return None
-    checkpoint = _checkpoint_to_resume(output_dir, training, contract)
-    trainer = build_trainer(args, training, tokenizer, rows, checkpoint)
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
 
     model = trainer.accelerator.unwrap_model(trainer.model, keep_torch_compile=False)
@@ -71,6 +90,7 @@ def pretrain(
     if best and Path(best).is_dir():
         logger.info("the final model is the best one by validation %s: %s", training.metric_for_best_model, best)
         model.load_state_dict(TurkBertForPreTraining.from_pretrained(best).state_dict())
+    trainer.remove_callback(SamplesCallback)  # what the final model says is shown and written below
     metrics = trainer.evaluate() if training.eval_strategy != "no" else {}
     texts = read_sample_texts(training.sample_texts)
     result = RunResult(metrics, predict_samples(model, tokenizer, texts, args.data.nsp_probability > 0))
@@ -121,11 +141,10 @@ def build_model(
         logger.info("resuming from %s", checkpoint)
         model = TurkBertForPreTraining.from_pretrained(checkpoint, **attention)
     elif settings.model_name_or_path:
-        try:
+        with _model_errors(settings.model_name_or_path):
             model, report = load_stock(settings.model_name_or_path, revision=settings.model_revision, **attention)
-        except (ValueError, OSError) as error:
-            raise config_error("model_name_or_path", str(error), "name a folder or Hub id of a BERT") from error
         logger.info("%s: %s", settings.model_name_or_path, report)
+        _check_vocabulary(settings, tokenizer)
     else:
         sizes = dataclasses.asdict(settings)
         for name in ("model_name_or_path", "model_revision", "attn_implementation"):
@@ -138,13 +157,40 @@ def build_model(
             f"the tokenizer has {len(tokenizer)} tokens, the model {model.config.vocab_size}",
             "use the model's own tokenizer: tokenizer_dir = model_name_or_path",
         )
-    if args.data.block_sizes[-1] > model.config.max_position_embeddings:
-        raise config_error(
-            "block_sizes",
-            f"{args.data.block_sizes[-1]} is over the model's {model.config.max_position_embeddings} positions",
-            "use shorter blocks",
-        )
+    _check_positions(args, model.config)
     return model
+
+
+@contextmanager
+def _model_errors(name: str) -> Iterator[None]:
+    """Refuse a model that is not there, is no BERT, or is broken."""
+    try:
+        yield
+    except (ValueError, OSError) as error:
+        mend = "name a folder or Hub id of a BERT"
+        raise config_error("model_name_or_path", str(error).rstrip("."), mend) from error
+    except (SafetensorError, UnpicklingError, EOFError, RuntimeError) as error:
+        reason = str(error).partition(". ")[0] or type(error).__name__
+        raise UserError(name, f"its weights cannot be read ({reason})", "get it anew", CORRUPT_ARTIFACT) from error
+
+
+def _check_positions(args: RunArguments, config: TurkBertConfig) -> None:
+    longest, positions = args.data.block_sizes[-1], config.max_position_embeddings
+    if longest > positions:
+        raise config_error("block_sizes", f"{longest} is over the model's {positions} positions", "use shorter blocks")
+
+
+def _check_vocabulary(settings: ModelArguments, tokenizer: PreTrainedTokenizerFast) -> None:
+    """As many tokens may still be other tokens: compare with those that come with the model, if any do."""
+    name = settings.model_name_or_path
+    try:
+        own = load_tokenizer(name, settings.model_revision)
+    except UserError as error:
+        logger.warning("whether the tokenizer is the model's own cannot be told: %s", error)
+        return
+    if own.get_vocab() != tokenizer.get_vocab():
+        mend = f"use the model's own tokenizer: tokenizer_dir = {name}"
+        raise config_error("tokenizer_dir", f"its vocabulary is not the one that comes with {name}", mend)
 
 
 def nsp_class_weights(args: RunArguments) -> dict[int, list[float]]:
@@ -174,6 +220,7 @@ def run_contract(
     )  # fmt: skip
     contract = {
         "data": data,
+        "model_name_or_path": args.model.model_name_or_path,
         "tokenizer": tokenizer_hash(tokenizer),
         "global_batch_sizes": [size * accumulated for size in training.stage_batch_sizes],
         **{name: getattr(training, name) for name in names},
@@ -182,22 +229,50 @@ def run_contract(
 
 
 def _checkpoint_to_resume(
-    output_dir: Path, training: PretrainingArguments, contract: dict[str, Any]
+    output_dir: Path, args: RunArguments, training: PretrainingArguments, contract: dict[str, Any]
 ) -> Path | None:
     named = training.resume_from_checkpoint
     if named in (None, "auto"):
         checkpoint = find_checkpoint(output_dir)
         if checkpoint is None and checkpoints(output_dir):
             mend = "start afresh with --overwrite true"
-            raise config_error(output_dir, "none of its checkpoints is whole", mend)
+            raise UserError(output_dir, "none of its checkpoints is whole", mend, CORRUPT_ARTIFACT)
     else:
         checkpoint = Path(named)
+        if not (checkpoint / "trainer_state.json").is_file():
+            raise config_error(checkpoint, "not a checkpoint folder", "name one, or auto")
         damage = find_damage(checkpoint)
         if damage:
-            raise config_error(checkpoint, damage, "name a checkpoint folder, or auto")
+            raise UserError(checkpoint, damage, "name another checkpoint folder, or auto", CORRUPT_ARTIFACT)
     if checkpoint is not None:
         check_contract(checkpoint, contract)
+        _check_sizes(checkpoint, args)
     return checkpoint
+
+
+def _check_finished(output_dir: Path, args: RunArguments, contract: dict[str, Any]) -> None:
+    """Refuse to call `output_dir` finished where it is another run's, or broken since."""
+    check_contract(output_dir, contract)
+    damage = find_damage(output_dir)
+    if damage:
+        mend = f"remove its {MANIFEST} and run again: its checkpoints are still there"
+        raise UserError(output_dir, damage, mend, CORRUPT_ARTIFACT)
+    _check_sizes(output_dir, args)
+
+
+def _check_sizes(folder: Path, args: RunArguments) -> None:
+    """The shape of a resumed model is the checkpoint's; refuse a setting that says otherwise."""
+    if args.model.model_name_or_path is not None:
+        return
+    config = json.loads((folder / "config.json").read_text("utf-8"))
+    for setting in dataclasses.fields(args.model):
+        given = args.given.get(setting.name)
+        if given is not None and config.get(setting.name, given) != given:
+            raise config_error(
+                folder,
+                f"made with {setting.name} {config[setting.name]}, now {given}",
+                "set it back, choose another output_dir, or start afresh with --overwrite true",
+            )
 
 
 def _set_aside(output_dir: Path) -> None:

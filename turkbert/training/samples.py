@@ -29,6 +29,8 @@ def read_sample_texts(path: str | None) -> list[str]:
         lines = source.read_text(encoding="utf-8").splitlines()
     except OSError as error:
         raise UserError(path, f"cannot be read ({error.strerror})", "name a text file in sample_texts") from None
+    except UnicodeDecodeError:
+        raise UserError(path, "is not UTF-8", "save it as UTF-8 text") from None
     texts = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
     for number, text in enumerate(texts, 1):
         if "[MASK]" not in text and "\t" not in text:

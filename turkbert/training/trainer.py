@@ -206,6 +206,9 @@ class PretrainingTrainer(Trainer):
 
     # ---- checkpoints
 
+    def init_hf_repo(self, token: str | None = None, private: bool | None = None) -> None:
+        """Nothing yet: stock Trainer makes a public repository before the first step; see hub.push_output."""
+
     def _save_checkpoint(self, model, trial) -> None:
         """Write everything beside, hash and sync it, then rename: a checkpoint is whole or not there."""
         started = time.perf_counter()

@@ -1,0 +1,53 @@
+"""Shows prepared rows as people read them: A and B apart, hidden words as ⟦what stood there→what the model sees⟧.
+
+    python scripts/inspect_data.py configs/small.json --num_rows 5
+"""
+
+import sys
+from functools import partial
+from pathlib import Path
+
+from turkbert.arguments import RunArguments, parse_args
+from turkbert.artifacts import read_manifest
+from turkbert.console import set_up_logging
+from turkbert.data import load_prepared
+from turkbert.data.examples import Example, read_examples
+from turkbert.data.prepare import build_masker
+from turkbert.data.random_words import RandomWordSet
+from turkbert.errors import config_error, user_errors
+from turkbert.tokenization import load_tokenizer, tokenizer_hash
+
+
+def main() -> None:
+    with user_errors():
+        args = parse_args(description=__doc__, extra={"num_rows": 5})
+    set_up_logging()
+    with user_errors(args.debug):
+        for block_size, examples in examples_of(args, args.given["num_rows"]).items():
+            sys.stdout.write(f"Block size {block_size}, training rows\n\n")
+            sys.stdout.writelines(map(describe, examples))
+
+
+def examples_of(args: RunArguments, num_rows: int) -> dict[int, list[Example]]:
+    """Training rows of every block size, spread over all of them; dynamic ones as the first epoch hides words."""
+    if num_rows < 1:
+        raise config_error("num_rows", f"{num_rows} is out of range", "1 or more rows")
+    data_dir = Path(args.data.data_dir)
+    prepared = load_prepared(data_dir, args.data.block_sizes)
+    tokenizer = load_tokenizer(args.tokenizer.tokenizer_dir)
+    if read_manifest(data_dir / "tokens")["key"]["tokenizer"] != tokenizer_hash(tokenizer):
+        raise config_error(data_dir, "made with another tokenizer", "name that one in tokenizer_dir")
+    masker = build_masker(args.data, tokenizer, RandomWordSet.load(data_dir / "random_words"))
+    mask = partial(masker, seed=args.setting("seed"), epoch=0)
+    return {size: read_examples(splits["train"], num_rows, tokenizer, mask) for size, splits in prepared.items()}
+
+
+def describe(example: Example) -> str:
+    """One row as a paragraph."""
+    row = example.text()
+    padding = f", {row['padding']} of padding" if row["padding"] else ""
+    return f"row {row['row']}: {row['label']}, {row['length']} tokens{padding}\n  A: {row['a']}\n  B: {row['b']}\n\n"
+
+
+if __name__ == "__main__":
+    main()
