@@ -219,6 +219,7 @@ REFUSED = {
     "lr_scheduler_kwargs": "set min_learning_rate",
 }
 
+MLFLOW_DEFAULT = "sqlite:///mlflow.db"
 GROUPS = (CorpusArguments, TokenizerArguments, RandomWordsArguments, DataArguments, ModelArguments)
 
 
@@ -251,6 +252,8 @@ class RunArguments:
             raise config_error("config", str(error).rstrip("."), "change that key") from error
         if training.fsdp and training.world_size == 1:
             raise config_error("fsdp", "there is one process alone", "start several with accelerate launch")
+        if "mlflow" in training.report_to:
+            os.environ.setdefault("MLFLOW_TRACKING_URI", MLFLOW_DEFAULT)
         return training
 
     def resolved(self) -> dict[str, Any]:
@@ -431,7 +434,7 @@ def _check_trackers(report_to: str | list[str] | None) -> None:
     address = os.environ.get("MLFLOW_TRACKING_URI", "")
     if "mlflow" in names and address.startswith(("file:", "/", ".")):
         raise config_error(
-            "MLFLOW_TRACKING_URI", f"MLflow no longer writes to folders ({address})", "use sqlite:///mlflow.db"
+            "MLFLOW_TRACKING_URI", f"MLflow no longer writes to folders ({address})", f"use {MLFLOW_DEFAULT}"
         )
 
 

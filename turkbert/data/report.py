@@ -96,10 +96,10 @@ def _draw_lengths(histogram: dict[str, list[int]], label: str, blocks: list[int]
     first = next((i for i, number in enumerate(numbers) if number), 0)
     axes.set(xlabel=label, xlim=(edges[first], edges[-1]))
     if blocks:
-        axes.set_xscale("log")
-        axes.set_xlim(min(edges[first], blocks[0]), max(edges[-1], blocks[-1] * 1.1))
+        axes.set_xscale("log", subs=[])
+        axes.set_xlim(min(edges[first], blocks[0] / 1.2), max(edges[-1], blocks[-1] * 1.2))
+        axes.xaxis.get_major_locator().set_params(subs=(1, 2, 5))
         axes.xaxis.set_major_formatter("{x:,.0f}")
-        axes.xaxis.set_minor_formatter("")
     for block in blocks:
         axes.axvline(block, color=_COLORS["second"], linestyle="--", linewidth=1)
         axes.annotate(f"block {block}", (block, 1), xycoords=("data", "axes fraction"), va="bottom", ha="center")

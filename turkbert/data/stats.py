@@ -1,7 +1,7 @@
 """Committed stage folders -> what is in them, as the numbers of data_dir/report.
 
     describe_data(Path("data"), [128], tokenizer)
-        -> {"documents": {"number": 120, "characters": {"turkish_letters": 104512, ...}, ...}, "tokens": ..., "rows": ...}
+        -> {"documents": {"number": 120, "bytes": 143210, ...}, "tokens": {...}, "rows": {"128": {...}}, "warnings": []}
 
 Everything streams: memory is bounded by a batch, 8 bytes a document, and the different words counted.
 """
@@ -241,14 +241,11 @@ class LengthCounts:
 
     def summary(self) -> dict[str, float]:
         """number, mean, shortest, quartiles and longest."""
-        if not self.number:
-            return {"number": 0, "mean": 0.0, "shortest": 0, "quarter": 0, "median": 0, "three_quarters": 0, "longest": 0}
-        upto = np.cumsum(self.counts)
+        number, upto = self.number, np.cumsum(self.counts)
         names = {"shortest": 0.0, "quarter": 0.25, "median": 0.5, "three_quarters": 0.75, "longest": 1.0}
-        ranks = {name: max(1, int(np.ceil(share * self.number))) for name, share in names.items()}
-        mean = float(self.counts @ np.arange(self.counts.size)) / self.number
-        at = {name: int(np.searchsorted(upto, rank)) for name, rank in ranks.items()}
-        return {"number": self.number, "mean": mean, **at}
+        ranks = {name: min(number, max(1, int(np.ceil(share * number)))) for name, share in names.items()}
+        mean = float(self.counts @ np.arange(self.counts.size)) / max(number, 1)
+        return {"number": number, "mean": mean, **{name: int(np.searchsorted(upto, r)) for name, r in ranks.items()}}
 
     def histogram(self, edges: list[int]) -> dict[str, list[int]]:
         """`numbers[i]` are of edges[i] <= length < edges[i + 1]; shorter and longer ones go into the end bins."""
