@@ -12,6 +12,7 @@ from turkbert.arguments import parse_args
 from turkbert.data.collator import IGNORED
 from turkbert.data.prepare import build_collator
 from turkbert.errors import BAD_CONFIG, UserError
+from turkbert.tokenization import save_tokenizer, train_tokenizer
 
 SCRIPT = Path(__file__).parent.parent / "scripts" / "inspect_data.py"
 
@@ -60,9 +61,7 @@ def test_number_of_rows_is_checked(inspect_data, sample_dir, sample_prepared, sa
 
 
 def test_another_tokenizer_is_refused(inspect_data, sample_dir, sample_prepared, sample_arguments, tmp_path):
-    from turkbert.tokenization import save_tokenizer, train_tokenizer
-
-    save_tokenizer(train_tokenizer(["bir iki üç dört beş altı bir iki"], vocab_size=40), tmp_path / "other")
+    save_tokenizer(train_tokenizer(["bir iki üç dört beş altı bir iki"], vocab_size=33), tmp_path / "other")
     with pytest.raises(UserError, match="another tokenizer"):
         inspect_data.examples_of(sample_arguments(sample_dir, tokenizer_dir=str(tmp_path / "other")), 1)
 

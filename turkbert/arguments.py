@@ -398,6 +398,8 @@ def check_arguments(args: RunArguments) -> None:
         raise config_error(
             "block_sizes", f"{data.block_sizes[-1]} is over the model's positions", "raise max_position_embeddings"
         )
+    if data.dupe_factor > 1 and data.masking == "dynamic":
+        raise config_error("dupe_factor", "dynamic masks need no copies", "set masking to static, or leave it out")
     if data.mask_replace_prob + data.random_replace_prob > 1 + 1e-9:
         raise config_error("mask_replace_prob", "with random_replace_prob it is over 1", "their sum is at most 1")
     if model.hidden_size % model.num_attention_heads:

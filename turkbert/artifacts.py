@@ -137,6 +137,7 @@ def reuse_or_build(
             time.sleep(_POLL_SECONDS)
         return final
     with _locked(final):
+        _undo_half_replaced(final)
         if not _can_reuse(final, key, overwrite):
             with staged(final, key) as folder:
                 build(folder)
@@ -162,6 +163,13 @@ def _can_reuse(final: Path, key: dict[str, Any], overwrite: bool) -> bool:
         if not overwrite:
             raise UserError(final, damage, "remove the folder and run again", CORRUPT_ARTIFACT)
     return False
+
+
+def _undo_half_replaced(final: Path) -> None:
+    """A run that was killed between the two renames of replace_folder left the old folder aside."""
+    dead = final.with_name(f"_dead-{final.name}")
+    if dead.exists() and not final.exists():
+        os.rename(dead, final)
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from datasets import Dataset
+from datasets import Dataset, List, Value
 
 from turkbert.data.examples import read_examples
 from turkbert.data.masking import Masked
@@ -18,8 +18,13 @@ ROW = {
 }
 
 
+def dataset(rows: list[dict]) -> Dataset:
+    """Rows of one length, as they are on disk."""
+    return Dataset.from_list(rows).cast_column("input_ids", List(Value("int32"), length=len(ROW["input_ids"])))
+
+
 def test_static_row(hand_tokenizer):
-    (example,) = read_examples(Dataset.from_list([ROW]), 5, hand_tokenizer)
+    (example,) = read_examples(dataset([ROW]), 5, hand_tokenizer)
     assert example.text() == {
         "row": 0,
         "label": "B is random",
@@ -42,7 +47,7 @@ def test_dynamic_row_is_masked_by_its_number(hand_tokenizer):
         hidden[:, 1:3], chosen[:, 1:3] = MASK, True
         return Masked(hidden, chosen, 0)
 
-    rows = Dataset.from_list([row] * 9)
+    rows = dataset([row] * 9)
     examples = read_examples(rows, 3, hand_tokenizer, mask)
     assert [example.number for example in examples] == seen == [0, 4, 8]
     assert examples[0].text()["a"] == "⟦evler→[MASK]×2⟧'in ev ve"

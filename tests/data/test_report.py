@@ -40,12 +40,17 @@ class Page(HTMLParser):
         assert self.open.pop() == tag
 
     def handle_data(self, data):
-        self.text += data
+        self.text += data + " "
 
 
 def read_report(data_dir: Path) -> tuple[Page, dict]:
     html = (data_dir / "report" / "report.html").read_text("utf-8")
     return Page(html), json.loads((data_dir / "report" / "stats.json").read_text("utf-8"))
+
+
+def read_keys(data_dir: Path) -> dict[str, dict]:
+    """What each stage's folder stands for."""
+    return {path.parent.name: read_manifest(path.parent)["key"] for path in data_dir.glob("*/MANIFEST.json")}
 
 
 def test_page_is_whole_in_itself(sample_prepared, sample_dir):
@@ -107,14 +112,14 @@ def test_a_stage_of_its_own(sample_prepared, sample_dir, sample_arguments, tmp_p
     shutil.copytree(sample_dir, folder)
     report = folder / "data" / "report"
     assert find_damage(report) is None
-    keys = {path.name: read_manifest(path)["key"] for path in (folder / "data").iterdir()}
+    keys = read_keys(folder / "data")
     assert {"documents", "tokens", "block_32", "block_64"} < keys["report"].keys()
 
     fewer = {"block_sizes": [32], "stage_fractions": [1.0], "stage_batch_sizes": [8]}
     prepare_dataset(sample_arguments(folder, **fewer))  # another report takes its place, without a question
     assert list(read_report(folder / "data")[1]["rows"]) == ["32"]
     prepare_dataset(sample_arguments(folder))
-    assert {path.name: read_manifest(path)["key"] for path in (folder / "data").iterdir()} == keys
+    assert read_keys(folder / "data") == keys
 
     (report / "report.html").write_text("half")
     prepare_dataset(sample_arguments(folder))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from datasets import Dataset, DatasetDict, Features, List, Value, concatenate_datasets
 
-from turkbert.data import stats
+from turkbert.data import prepare_dataset, stats
 from turkbert.data.prepare import TOKEN_FEATURES
 from turkbert.data.stats import (
     LengthCounts,
@@ -241,8 +241,6 @@ def test_the_sample_by_slow_loops(sample_prepared, sample_dir):
 
 
 def test_share_of_chosen_words_is_that_of_the_settings(sample_arguments, tmp_path):
-    from turkbert.data import prepare_dataset
-
     args = sample_arguments(tmp_path, masking="static", mlm_probability=0.3, dupe_factor=3)
     prepared = prepare_dataset(args)
     masks = describe_masks(prepared.rows[64]["train"], prepared.tokenizer)

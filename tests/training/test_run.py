@@ -175,7 +175,7 @@ def test_overwrite_that_cannot_start_takes_nothing_away(finished, script):
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("learning_rate", 2.0), ("seed", 1), ("max_steps", 5), ("edge_buffer", 5), ("vocab_size", 900), ("hidden_size", 32)],
+    [("learning_rate", 2.0), ("seed", 1), ("max_steps", 5), ("edge_buffer", 5), ("hidden_size", 32)],
 )
 @pytest.mark.parametrize("state", ["finished", "unfinished"])
 def test_changed_setting_is_refused(finished, script, name, value, state):

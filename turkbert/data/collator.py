@@ -65,6 +65,8 @@ class DataCollatorForPretraining:
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         if self.masker is None:
             raise ValueError("these rows carry no masks: give the collator the masker of their data folder")
+        if "row" not in columns:
+            raise ValueError("dynamic masks depend on the row's number: add it to each row as 'row'")
         masked = self.masker(input_ids, self.seed, columns.get("epoch", 0), np.asarray(columns["row"]))
         positions = np.flatnonzero(masked.chosen)
         return positions, input_ids.reshape(-1)[positions], masked.input_ids

@@ -221,7 +221,8 @@ def load_prepared(data_dir: str | os.PathLike, block_sizes: list[int] | None = N
     Raises:
         UserError: no rows there, or damaged ones.
     """
-    found = sorted(int(path.name.removeprefix("block_")) for path in Path(data_dir).glob("block_*"))
+    sizes = [path.name.removeprefix("block_") for path in Path(data_dir).glob("block_*")]
+    found = sorted(int(size) for size in sizes if size.isdigit())
     if not found:
         raise UserError(data_dir, "no prepared rows here", "make them with scripts/prepare_data.py")
     loaded = {}

@@ -66,7 +66,7 @@ def render_report(stats: dict[str, Any], examples: list[Example]) -> str:
 def percent(share: float) -> str:
     """0.1 -> 10.0 %, 0.0125 -> 1.25 %, 0.00002 -> 0.002 %"""
     value = 100 * share
-    decimals = 0 if value == 0 else 1 if value >= 9.995 else 2 if value >= 0.995 else 3
+    decimals = 0 if value == 0 else 1 if value >= 9.995 else 2 if value >= 0.9995 else 3
     text = "< 0.001" if 0 < value < 0.001 else f"{value:.{decimals}f}"
     return f"{text}\N{NO-BREAK SPACE}%"
 

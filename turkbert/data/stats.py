@@ -1,7 +1,7 @@
 """Committed stage folders -> what is in them, as the numbers of data_dir/report.
 
     describe_data(Path("data"), [128], tokenizer)
-        -> {"documents": {"number": 120, "bytes": 143210, ...}, "tokens": {...}, "rows": {"128": {...}}, "warnings": []}
+        -> {"documents": {"number": 120, "bytes": 138600, ...}, "tokens": {...}, "rows": {"128": {...}}, ...}
 
 Everything streams: memory is bounded by a batch, 8 bytes a document, and the different words counted.
 """
