@@ -22,7 +22,7 @@ ROOMS = {
     "finetuning": {"training.model_card"} | GROUND,
     "turkbert": {"model", "pipelines"},  # __init__.py: the public names and the registration
 }
-TOOLS_OF_DATA = {"arrow", "counter_rng"}  # which import nothing and which anything in data/ may import
+TOOLS_OF_DATA = {"arrow", "counter_rng", "counts"}  # which import nothing and which anything in data/ may import
 LEAVES_OF_DATA = TOOLS_OF_DATA | {"sentences", "raw_text", "random_words", "stats"}
 BEFORE_IN_DATA = {  # what else of its room a file of data/ may import
     "documents": {"raw_text"},

@@ -16,6 +16,7 @@ from types import SimpleNamespace
 import huggingface_hub
 import pytest
 import torch
+from filelock import FileLock
 from huggingface_hub.errors import HfHubHTTPError
 from safetensors.torch import load_file
 from transformers import (
@@ -149,9 +150,9 @@ def test_first_run(first_run):
 
 
 def test_second_run_changes_nothing(finished, script, caplog):
-    before = hashes(finished)
+    before = hashes(finished / "out")
     assert script("pretrain", finished / "config.json")[0] == 0
-    assert hashes(finished) == before
+    assert hashes(finished / "out") == before
     assert "this run is finished; nothing to do" in caplog.text
 
 
@@ -216,6 +217,14 @@ def test_no_whole_checkpoint(finished, script, monkeypatch, argument, code, what
     monkeypatch.chdir(finished)
     found, _, error = script("pretrain", "config.json", "--resume_from_checkpoint", argument)
     assert found == code and what in error
+
+
+def test_two_runs_in_one_folder(tiny_dir, tmp_path, script, monkeypatch):
+    monkeypatch.setattr("turkbert.training.run.LOCK_SECONDS", 0.1)
+    with FileLock(tmp_path / ".out.lock"):
+        code, _, error = script("pretrain", write_config(tmp_path, tiny_dir))
+    assert code == 4 and "another run is writing there" in error
+    assert not list((tmp_path / "out").glob("checkpoint-*"))
 
 
 def test_finished_but_damaged_since(finished, script):

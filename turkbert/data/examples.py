@@ -84,12 +84,12 @@ def read_examples(
     examples = []
     for row in range(len(numbers)):
         length_a, length = int(columns["length_a"][row]), int(columns["length"][row])
-        parts = (
+        a, b = (
             decoder(original[row, span], shown[row, span], chosen[row, span])
             for span in (slice(1, 1 + length_a), slice(2 + length_a, length - 1))
         )
         is_next = bool(columns["next_sentence_label"][row] == 0)
-        examples.append(Example(int(numbers[row]), *parts, is_next, length, shown.shape[1] - length))
+        examples.append(Example(int(numbers[row]), a, b, is_next, length, shown.shape[1] - length))
     return examples
 
 
@@ -116,7 +116,7 @@ class _RowDecoder:
     def _decode(self, ids: np.ndarray) -> str:
         if (ids == self.tokenizer.mask_token_id).all():
             return self.tokenizer.mask_token + (f"×{ids.size}" if ids.size > 1 else "")
-        return self.tokenizer.decode(ids, clean_up_tokenization_spaces=False)
+        return str(self.tokenizer.decode(ids, clean_up_tokenization_spaces=False))
 
 
 def _needs_space(before: str, word: str) -> bool:

@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 NUM_EXAMPLES = 10
 # Colours that matplotlib writes and the page's style sheet then gives their light or dark value.
 _COLORS = {"ink": "#0000f1", "line": "#0000f2", "first": "#0000f3", "second": "#0000f4"}
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",  # text stays text, in the page's font
     "svg.hashsalt": "turkbert",  # the same numbers give the same file
     "font.size": 9,

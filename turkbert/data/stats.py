@@ -20,12 +20,12 @@ from datasets import Dataset, DatasetDict
 from transformers import PreTrainedTokenizerFast
 
 from turkbert.data.arrow import flat_lists, list_lengths
+from turkbert.data.counts import LengthCounts, WordCounter, add_counts
 from turkbert.tokenization import word_start_table
 
 MAX_UNKNOWN_SHARE = 0.001
 BYTES_A_BATCH = 4_000_000
 TOKENS_A_BATCH = 1_000_000
-MAX_COUNTED = 1_000_000  # different words counted at once; beyond it the rarest go
 ENOUGH_WORDS = 200  # of a length, to say that none of them is ever replaced
 HIDDEN = ("masked", "replaced", "kept")
 
@@ -33,7 +33,6 @@ _TURKISH = set("abcçdefgğhıijklmnoöprsştuüvyzâîû" "ABCÇDEFGĞHIİJKLMN
 _SCRIPTS = {"LATIN": "other_latin", "CYRILLIC": "cyrillic", "ARABIC": "arabic", "GREEK": "greek"}
 _CATEGORIES = {"M": "combining_marks", "N": "digits", "P": "punctuation", "S": "symbols", "Z": "white_space"}
 _IS_SPACE = np.array([chr(point).isspace() for point in range(0x3002)])  # none beyond; the last one is no space
-_BITS_A_TOKEN, _MAX_PACKED = 21, 3
 
 
 def describe_data(data_dir: Path, block_sizes: list[int], tokenizer: PreTrainedTokenizerFast) -> dict[str, Any]:
@@ -85,7 +84,7 @@ def describe_texts(texts: Dataset) -> dict[str, Any]:
         joined = b"\n".join(documents)
         num_bytes += len(joined) - (len(documents) - 1)
         text = np.frombuffer(joined.decode().encode("utf-32-le"), dtype=np.uint32)
-        points = _add(points, np.bincount(text))
+        points = add_counts(points, np.bincount(text))
         points[ord("\n")] -= len(documents) - 1
         is_space = _IS_SPACE.take(text, mode="clip")
         num_words += int(np.count_nonzero(is_space[:-1] & ~is_space[1:])) + int(not is_space[0])
@@ -122,7 +121,7 @@ def describe_tokens(
 ) -> dict[str, Any]:
     """Tokens, words (what the tokenizer splits at white space, marks and digits) and lengths."""
     word_starts = word_start_table(tokenizer)
-    is_letter = np.array([token[:1].isalpha() for token in tokenizer.convert_ids_to_tokens(range(len(tokenizer)))])
+    is_letter = np.array([token[:1].isalpha() for token in tokenizer.convert_ids_to_tokens([*range(len(tokenizer))])])
     vocab = np.zeros(word_starts.size, dtype=np.int64)
     documents, sentences, words, letter_words = (LengthCounts() for _ in range(4))
     common = WordCounter()
@@ -212,97 +211,6 @@ def describe_masks(rows: Dataset, tokenizer: PreTrainedTokenizerFast) -> dict[st
             if sum(kinds.values()) >= ENOUGH_WORDS and not kinds["replaced"] and lengths["replaced"].number
         ],
     }
-
-
-class LengthCounts:
-    """Exact numbers of things by length, in memory proportional to the longest."""
-
-    def __init__(self) -> None:
-        self.counts = np.zeros(1, dtype=np.int64)
-
-    def add(self, lengths: np.ndarray) -> None:
-        """Count some more."""
-        self.counts = _add(self.counts, np.bincount(lengths))
-
-    def __getitem__(self, length: int) -> int:
-        return int(self.counts[length]) if length < self.counts.size else 0
-
-    def items(self) -> list[tuple[int, int]]:
-        """(length, number) of every length there is, shortest first."""
-        return [(length, int(self.counts[length])) for length in np.flatnonzero(self.counts).tolist()]
-
-    @property
-    def number(self) -> int:
-        return int(self.counts.sum())
-
-    @property
-    def longest(self) -> int:
-        return int(np.flatnonzero(self.counts)[-1]) if self.number else 0
-
-    def summary(self) -> dict[str, float]:
-        """number, mean, shortest, quartiles and longest."""
-        number, upto = self.number, np.cumsum(self.counts)
-        names = {"shortest": 0.0, "quarter": 0.25, "median": 0.5, "three_quarters": 0.75, "longest": 1.0}
-        ranks = {name: min(number, max(1, int(np.ceil(share * number)))) for name, share in names.items()}
-        mean = float(self.counts @ np.arange(self.counts.size)) / max(number, 1)
-        return {"number": number, "mean": mean, **{name: int(np.searchsorted(upto, r)) for name, r in ranks.items()}}
-
-    def histogram(self, edges: list[int]) -> dict[str, list[int]]:
-        """`numbers[i]` are of edges[i] <= length < edges[i + 1]; shorter and longer ones go into the end bins."""
-        at = np.clip(np.searchsorted(edges, np.arange(self.counts.size), side="right") - 1, 0, len(edges) - 2)
-        numbers = np.bincount(at, weights=self.counts, minlength=len(edges) - 1)
-        return {"edges": list(edges), "numbers": numbers.astype(int).tolist()}
-
-
-class WordCounter:
-    """Counts words of at most three tokens, each packed into one integer.
-
-    Longer words are left out: none of the most common words of a corpus has four tokens of a vocabulary made for it.
-    """
-
-    def __init__(self) -> None:
-        self.keys, self.counts = np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
-        self._waiting: list[np.ndarray] = []
-
-    def add(self, ids: np.ndarray, starts: np.ndarray, lengths: np.ndarray) -> None:
-        """Count the words that begin at `starts` of `ids` and have `lengths` tokens."""
-        short = lengths <= _MAX_PACKED
-        starts, lengths = starts[short], lengths[short]
-        keys = ids[starts].astype(np.int64) + 1
-        for place in range(1, _MAX_PACKED):
-            longer = np.flatnonzero(lengths > place)
-            keys[longer] |= (ids[starts[longer] + place].astype(np.int64) + 1) << (_BITS_A_TOKEN * place)
-        self._waiting.append(keys)
-        if sum(map(len, self._waiting)) > 2 * MAX_COUNTED:
-            self._merge()
-
-    def most_common(self, number: int) -> list[tuple[list[int], int]]:
-        """(token ids, count), most frequent first; among equals the one with the lower ids."""
-        self._merge()
-        best = np.argsort(-self.counts, kind="stable")[:number]
-        return [(_unpack(int(self.keys[i])), int(self.counts[i])) for i in best]
-
-    def _merge(self) -> None:
-        new_keys, new_counts = np.unique(np.concatenate([*self._waiting, self.keys[:0]]), return_counts=True)
-        self._waiting.clear()
-        keys, where = np.unique(np.concatenate([self.keys, new_keys]), return_inverse=True)
-        counts = np.bincount(where, weights=np.concatenate([self.counts, new_counts]), minlength=keys.size)
-        if keys.size > MAX_COUNTED:
-            keep = np.sort(np.argsort(-counts, kind="stable")[:MAX_COUNTED])
-            keys, counts = keys[keep], counts[keep]
-        self.keys, self.counts = keys, counts.astype(np.int64)
-
-
-def _unpack(key: int) -> list[int]:
-    parts = [(key >> (_BITS_A_TOKEN * place)) & ((1 << _BITS_A_TOKEN) - 1) for place in range(_MAX_PACKED)]
-    return [part - 1 for part in parts if part]
-
-
-def _add(total: np.ndarray, new: np.ndarray) -> np.ndarray:
-    """The sum of two arrays of counts, as long as the longer one."""
-    longer, shorter = (total, new) if total.size >= new.size else (new, total)
-    longer[: shorter.size] += shorter
-    return longer
 
 
 def _batches(rows: Dataset, sizes: np.ndarray, batch_size: int) -> Iterator[pa.Table]:

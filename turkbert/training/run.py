@@ -18,13 +18,14 @@ from transformers import PreTrainedTokenizerFast, set_seed
 from turkbert.arguments import ModelArguments, PretrainingArguments, RunArguments
 from turkbert.artifacts import MANIFEST, find_damage, key_hash, publish, read_manifest, remove
 from turkbert.data.prepare import build_collator, load_stats
-from turkbert.errors import CORRUPT_ARTIFACT, UserError, config_error, is_main_process
+from turkbert.errors import CORRUPT_ARTIFACT, PREEMPTED, UserError, config_error, is_main_process
 from turkbert.model import TurkBertConfig, TurkBertForPreTraining, load_stock, load_stock_config, save_stock
 from turkbert.tokenization import load_tokenizer, save_tokenizer, tokenizer_hash
 from turkbert.training.callbacks import SamplesCallback, StageCallback
 from turkbert.training.checkpoint import check_contract, checkpoints, find_checkpoint
 from turkbert.training.hub import check_hub_access, push_output, repository_name
 from turkbert.training.model_card import render_model_card
+from turkbert.training.preemption import PreemptionCallback
 from turkbert.training.samples import predict_samples, read_sample_texts
 from turkbert.training.trainer import PretrainingTrainer
 
@@ -72,34 +73,40 @@ def pretrain(
         UserError: an output_dir of another run, a model that does not fit the tokenizer or the rows.
     """
     output_dir = Path(training.output_dir)
-    contract = run_contract(args, training, tokenizer)
-    checkpoint = None
-    if not training.overwrite:
-        if read_manifest(output_dir) is not None:
-            _check_finished(output_dir, args, contract)
-            logger.info("%s: this run is finished; nothing to do (--overwrite true starts afresh)", output_dir)
-            return None
-        checkpoint = _checkpoint_to_resume(output_dir, args, training, contract)
-    trainer = build_trainer(args, training, tokenizer, rows, checkpoint)
-    if training.overwrite:
-        _set_aside(output_dir)
-    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    with _alone_in(output_dir):
+        contract = run_contract(args, training, tokenizer)
+        checkpoint = None
+        if not training.overwrite:
+            if read_manifest(output_dir) is not None:
+                _check_finished(output_dir, args, contract)
+                logger.info("%s: this run is finished; nothing to do (--overwrite true starts afresh)", output_dir)
+                return None
+            checkpoint = _checkpoint_to_resume(output_dir, args, training, contract)
+        trainer = build_trainer(args, training, tokenizer, rows, checkpoint)
+        if training.overwrite:
+            _set_aside(output_dir)
+        preemption = PreemptionCallback(trainer.accelerator)
+        trainer.add_callback(preemption)
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        if preemption.preempted:
+            what = f"told to end; step {trainer.state.global_step} is saved"
+            raise UserError(output_dir, what, "run the same command again to go on", PREEMPTED)
 
-    model = trainer.accelerator.unwrap_model(trainer.model, keep_torch_compile=False)
-    best = trainer.state.best_model_checkpoint
-    if best and Path(best).is_dir():
-        logger.info("the final model is the best one by validation %s: %s", training.metric_for_best_model, best)
-        model.load_state_dict(TurkBertForPreTraining.from_pretrained(best).state_dict())
-    trainer.remove_callback(SamplesCallback)  # what the final model says is shown and written below
-    metrics = trainer.evaluate() if training.eval_strategy != "no" else {}
-    texts = read_sample_texts(training.sample_texts)
-    result = RunResult(metrics, predict_samples(model, tokenizer, texts, args.data.nsp_probability > 0))
-    if is_main_process():
-        _publish(args, trainer, result, contract)
-        if training.push_to_hub:
-            push_output(output_dir, training)
-    trainer.accelerator.wait_for_everyone()
-    return result
+        model = trainer.accelerator.unwrap_model(trainer.model, keep_torch_compile=False)
+        best = trainer.state.best_model_checkpoint
+        if best and Path(best).is_dir():
+            logger.info("the final model is the best one by validation %s: %s", training.metric_for_best_model, best)
+            model.load_state_dict(TurkBertForPreTraining.from_pretrained(best).state_dict())
+        trainer.remove_callback(SamplesCallback)  # what the final model says is shown and written below
+        metrics = trainer.evaluate() if training.eval_strategy != "no" else {}
+        texts = read_sample_texts(training.sample_texts)
+        result = RunResult(metrics, predict_samples(model, tokenizer, texts, args.data.nsp_probability > 0))
+        if is_main_process():
+            _publish(args, trainer, result, contract)
+            if training.push_to_hub:
+                push_output(output_dir, training)
+        trainer.accelerator.wait_for_everyone()
+        return result
 
 
 def build_trainer(

@@ -5,6 +5,7 @@
 """
 
 import json
+import logging
 import time
 from collections.abc import Mapping
 from operator import itemgetter
@@ -21,11 +22,16 @@ from transformers.trainer_utils import EvalLoopOutput
 from turkbert.arguments import PretrainingArguments
 from turkbert.artifacts import staged
 from turkbert.data.collator import IGNORED, DataCollatorForPretraining
+from turkbert.errors import UserError
 from turkbert.model import TurkBertForPreTraining
 from turkbert.tokenization import save_tokenizer
 from turkbert.training.checkpoint import PREFIX, rotate
 from turkbert.training.metrics import batch_sums, compute_metrics
 from turkbert.training.sampler import EvaluationRows, StagedBatchSampler, StagedRows, plan_stages
+
+logger = logging.getLogger(__name__)
+
+MAX_BAD_STEPS = 3  # in a row, then the run stops
 
 
 class PretrainingTrainer(Trainer):
@@ -76,6 +82,8 @@ class PretrainingTrainer(Trainer):
         # ... and the loss below is already divided by them.
         self.loss_is_scaled_for_ga = True
         self._task_losses = torch.zeros(2, device=args.device)  # sums of (MLM, NSP) since the last log
+        # Steps with a gradient that is not finite: (since the last log, in a row)
+        self._bad_steps = torch.zeros(2, device=args.device)
         self._log_start: tuple[int, float] | None = None  # (step, seconds) of the last log, or of the first step
         self._seconds_aside = 0.0  # spent on evaluation and saving since then
 
@@ -143,6 +151,32 @@ class PretrainingTrainer(Trainer):
         wrappers = ("module.", "_orig_mod.", "_fsdp_wrapped_module.")
         return [name for name in names if _without(name, wrappers) in self.decayed]
 
+    def _get_grad_norm(self, model, grad_norm=None):
+        """Turn a step whose gradient is not finite into nothing, on the device and without waiting for it.
+
+        The fused optimizer reads `found_inf` where it would read a gradient scaler's; the host learns of it at the
+        next log.
+        """
+        grad_norm = super()._get_grad_norm(model, grad_norm)
+        if self.accelerator.scaler is None and torch.is_tensor(grad_norm):
+            is_bad = (~grad_norm.isfinite()).float()
+            self._bad_steps = torch.stack([self._bad_steps[0] + is_bad, (self._bad_steps[1] + 1) * is_bad])
+            optimizer = getattr(self.optimizer, "optimizer", self.optimizer)
+            if getattr(optimizer, "_step_supports_amp_scaling", False):
+                optimizer.found_inf = is_bad
+            elif is_bad:
+                optimizer.zero_grad()
+        return grad_norm
+
+    def _report_bad_steps(self, since: int, step: int) -> None:
+        bad, in_a_row = self._bad_steps.tolist()
+        if bad:
+            logger.warning("steps %d to %d: %d had a gradient that is not finite and were left out", since, step, bad)
+        if in_a_row >= MAX_BAD_STEPS:
+            what = f"{in_a_row:.0f} steps in a row had a gradient that is not finite"
+            raise UserError(f"step {step}", what, "lower learning_rate and run again: it resumes before them")
+        self._bad_steps = self._bad_steps * torch.tensor([0.0, 1.0], device=self._bad_steps.device)
+
     # ---- evaluation
 
     def evaluation_loop(
@@ -197,6 +231,7 @@ class PretrainingTrainer(Trainer):
                 / seconds,
             }
             self._task_losses.zero_()
+            self._report_bad_steps(since, step)
             self._log_start, self._seconds_aside = (step, time.perf_counter()), 0.0
         super().log(logs, start_time)
 
@@ -212,6 +247,10 @@ class PretrainingTrainer(Trainer):
     def _save_checkpoint(self, model, trial) -> None:
         """Write everything beside, hash and sync it, then rename: a checkpoint is whole or not there."""
         started = time.perf_counter()
+        if not all(parameter.isfinite().all() for parameter in self.model.parameters()):
+            step = f"step {self.state.global_step}"
+            what = "weights are not finite, so no checkpoint is saved"
+            raise UserError(step, what, "lower learning_rate and run again")
         self.store_flos()
         output_dir = Path(self.args.output_dir)
         final = output_dir / f"{PREFIX}{self.state.global_step}"
