@@ -38,7 +38,7 @@ class CorpusArguments:
     text_column: str = _key("text", "column of the text in jsonl, parquet and Hub data sets")
     drop_short_lines: int = _key(0, "drop lines (titles) of at most this many words")
     max_document_chars: int = _key(1_000_000, "longer documents are split at a line, sentence or word")
-    dedup: Literal["none", "exact", "near"] = _key("none", "drop documents that come twice; near: MinHash, extra dedup")
+    dedup: Literal["none", "exact", "near"] = _key("none", "drop documents that come twice; near: extra dedup")
     bad_bytes: Literal["error", "reject"] = _key("error", "what to do with a document that is not UTF-8")
     bad_lines: Literal["error", "reject"] = _key("error", "what to do with a broken jsonl line")
     validation_fraction: float = _key(0.05, "share of the documents kept for validation")

@@ -232,6 +232,7 @@ def _sentence_lengths(sentence_ends: pa.ChunkedArray) -> np.ndarray:
 
 def _log_edges(longest: int) -> list[int]:
     """1, 2, 3, ... growing by a tenth of a power of ten, up to beyond `longest`."""
-    steps = np.arange(10 * np.log10(max(longest, 1)) + 2)
+    longest = max(longest, 9)
+    steps = np.arange(10 * np.log10(longest) + 2)
     edges = np.unique(np.round(10 ** (steps / 10)).astype(int))
     return edges[: np.searchsorted(edges, longest, side="right") + 1].tolist()

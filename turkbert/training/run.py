@@ -12,13 +12,14 @@ from pickle import UnpicklingError
 from typing import Any
 
 from datasets import DatasetDict
+from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 from transformers import PreTrainedTokenizerFast, set_seed
 
 from turkbert.arguments import ModelArguments, PretrainingArguments, RunArguments
 from turkbert.artifacts import MANIFEST, find_damage, key_hash, publish, read_manifest, remove
 from turkbert.data.prepare import build_collator, load_stats
-from turkbert.errors import CORRUPT_ARTIFACT, PREEMPTED, UserError, config_error, is_main_process
+from turkbert.errors import CORRUPT_ARTIFACT, ENVIRONMENT, PREEMPTED, UserError, config_error, is_main_process
 from turkbert.model import TurkBertConfig, TurkBertForPreTraining, load_stock, load_stock_config, save_stock
 from turkbert.tokenization import load_tokenizer, save_tokenizer, tokenizer_hash
 from turkbert.training.callbacks import SamplesCallback, StageCallback
@@ -30,6 +31,8 @@ from turkbert.training.samples import predict_samples, read_sample_texts
 from turkbert.training.trainer import PretrainingTrainer
 
 logger = logging.getLogger(__name__)
+
+LOCK_SECONDS = 10  # loader workers of a run that was killed hold its lock until they notice
 
 
 @dataclass
@@ -70,7 +73,7 @@ def pretrain(
     """Train, or go on training, and write the model into output_dir. None where the run was finished already.
 
     Raises:
-        UserError: an output_dir of another run, a model that does not fit the tokenizer or the rows.
+        UserError: an output_dir of another run, or in use by one; a model that does not fit the tokenizer or the rows.
     """
     output_dir = Path(training.output_dir)
     with _alone_in(output_dir):
@@ -280,6 +283,25 @@ def _check_sizes(folder: Path, args: RunArguments) -> None:
                 f"made with {setting.name} {config[setting.name]}, now {given}",
                 "set it back, choose another output_dir, or start afresh with --overwrite true",
             )
+
+
+@contextmanager
+def _alone_in(output_dir: Path) -> Iterator[None]:
+    """Refuse an output folder that another run is writing to."""
+    if not is_main_process():
+        yield
+        return
+    output_dir.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(output_dir.with_name(f".{output_dir.name}.lock"))
+    try:
+        lock.acquire(timeout=LOCK_SECONDS)
+    except Timeout:
+        mend = "wait for its end, or choose another output_dir"
+        raise UserError(output_dir, "another run is writing there", mend, ENVIRONMENT) from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _set_aside(output_dir: Path) -> None:
