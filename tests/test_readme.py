@@ -97,7 +97,8 @@ def test_the_settings_of_the_original_project_are_all_in_the_table():
 def test_exit_codes_are_the_codes_of_the_package():
     told = {int(code) for code in re.findall(r"^\| (\d+) \|", section("Errors and exit codes"), re.MULTILINE)}
     assert told == {
-        errors.BAD_INPUT, errors.BAD_CONFIG, errors.ENVIRONMENT, errors.CORRUPT_ARTIFACT, errors.PREEMPTED, errors.INTERRUPTED
+        errors.BAD_INPUT, errors.BAD_CONFIG, errors.ENVIRONMENT, errors.CORRUPT_ARTIFACT, errors.PREEMPTED,
+        errors.INTERRUPTED,
     }  # fmt: skip
 
 
