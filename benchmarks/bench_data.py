@@ -22,7 +22,9 @@ from pathlib import Path
 import psutil
 
 ROOT = Path(__file__).resolve().parent.parent
-CONFIG = {"vocab_size": 32000, "block_sizes": [128], "masking": "static"}
+ONE_BLOCK = {"block_sizes": [128], "stage_fractions": [1.0], "stage_batch_sizes": [64]}
+BOTH_BLOCKS = {"block_sizes": [128, 512], "stage_fractions": [0.9, 0.1], "stage_batch_sizes": [64, 16]}
+CONFIG = {"vocab_size": 32000, "masking": "static", **ONE_BLOCK}
 
 BARE = """
 import sys, time
@@ -170,15 +172,11 @@ def measure(rows: list, work: Path, files: list[str], tokenizer_dir: str, repeat
         for name, settings in {
             "one": {"preprocessing_num_workers": 1},
             "two": {"preprocessing_num_workers": 2},
-            "both": {"preprocessing_num_workers": 1, "block_sizes": [128, 512]},
+            "both": {"preprocessing_num_workers": 1, **BOTH_BLOCKS},
         }.items():
             folder = fresh / name
             folder.mkdir(parents=True)
-            stages = {} if name != "both" else {"stage_fractions": [0.9, 0.1], "stage_batch_sizes": [64, 16]}
-            single = {"stage_fractions": [1.0], "stage_batch_sizes": [64], "eval_block_size": 128}
-            timed[name], peak = run_script(
-                "prepare_data.py", folder, files, tokenizer_dir=tokenizer_dir, **(stages or single), **settings
-            )
+            timed[name], peak = run_script("prepare_data.py", folder, files, tokenizer_dir=tokenizer_dir, **settings)
             ratios.setdefault(f"peak RssAnon, {name} (MB)", []).append(peak / 1e6)
         megabytes = text_size(fresh / "one") / 1e6
         for name, value in timed.items():
@@ -220,8 +218,7 @@ def loading(rows: list, folder: Path, tokenizer_dir: str, work: Path, files: lis
     rows.append(("loading, static masks, M tokens/s", f"{static / 1e6:.2f}", ">= 3"))
     dynamic_dir = work / "dynamic"
     dynamic_dir.mkdir()
-    options = {"stage_fractions": [1.0], "stage_batch_sizes": [64], "eval_block_size": 128, "masking": "dynamic"}
-    run_script("prepare_data.py", dynamic_dir, files, tokenizer_dir=tokenizer_dir, **options)
+    run_script("prepare_data.py", dynamic_dir, files, tokenizer_dir=tokenizer_dir, masking="dynamic")
     dynamic = run_code(LOADING, *common, "--data_dir", str(dynamic_dir / "data"), "--masking", "dynamic")
     rows.append(("loading, dynamic masks, M tokens/s", f"{dynamic / 1e6:.2f}", ">= 1"))
 

@@ -81,7 +81,7 @@ def batch_sums(outputs, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
     """One batch's row for both metrics, MLM_SUMS then NSP_SUMS: `(9,)` float64 on the model's device."""
     labels = inputs["labels"].flatten()[inputs["labelled_positions"]]
     labelled = labels != IGNORED
-    correct = (outputs.prediction_logits.argmax(-1) == labels) & labelled
+    correct = outputs.prediction_logits.argmax(-1) == labels
     next_labels = inputs["next_sentence_label"]
     next_logits = outputs.seq_relationship_logits.float()
     said = next_logits.argmax(-1)

@@ -16,7 +16,7 @@ from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 from transformers import PreTrainedTokenizerFast, set_seed
 
-from turkbert.arguments import ModelArguments, PretrainingArguments, RunArguments
+from turkbert.arguments import PretrainingArguments, RunArguments
 from turkbert.artifacts import MANIFEST, find_damage, key_hash, publish, read_manifest, remove
 from turkbert.data.prepare import build_collator, load_stats
 from turkbert.errors import CORRUPT_ARTIFACT, ENVIRONMENT, PREEMPTED, UserError, config_error, is_main_process
@@ -154,7 +154,7 @@ def build_model(
         with _model_errors(settings.model_name_or_path):
             model, report = load_stock(settings.model_name_or_path, revision=settings.model_revision, **attention)
         logger.info("%s: %s", settings.model_name_or_path, report)
-        _check_vocabulary(settings, tokenizer)
+        _check_vocabulary(settings.model_name_or_path, settings.model_revision, tokenizer)
     else:
         sizes = dataclasses.asdict(settings)
         for name in ("model_name_or_path", "model_revision", "attn_implementation"):
@@ -190,11 +190,10 @@ def _check_positions(args: RunArguments, config: TurkBertConfig) -> None:
         raise config_error("block_sizes", f"{longest} is over the model's {positions} positions", "use shorter blocks")
 
 
-def _check_vocabulary(settings: ModelArguments, tokenizer: PreTrainedTokenizerFast) -> None:
+def _check_vocabulary(name: str, revision: str | None, tokenizer: PreTrainedTokenizerFast) -> None:
     """As many tokens may still be other tokens: compare with those that come with the model, if any do."""
-    name = settings.model_name_or_path
     try:
-        own = load_tokenizer(name, settings.model_revision)
+        own = load_tokenizer(name, revision)
     except UserError as error:
         logger.warning("whether the tokenizer is the model's own cannot be told: %s", error)
         return
