@@ -2,7 +2,7 @@
 
     data_dir/documents/     text, one row a document                         load_corpus
     tokenizer_dir/          tokenizer.json, unless one is given              train_tokenizer
-    data_dir/tokens/        input_ids and sentence_ends, one row a document  .map(tokenize_documents)
+    data_dir/tokens/        input_ids and sentence_ends, one row a document  .map(DocumentTokenizer)
     data_dir/random_words/  replacements by number of tokens                 RandomWordSet.build
     data_dir/block_128/     train and validation rows                        .map(RowBuilder.build_unit)
     data_dir/report/        report.html and stats.json                       write_report
@@ -19,20 +19,19 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from itertools import chain
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import datasets
 import numpy as np
-import pyarrow as pa
 from datasets import Dataset, DatasetDict
 from transformers import PreTrainedTokenizerFast
 
 import turkbert
 from turkbert.arguments import DataArguments, RunArguments
 from turkbert.artifacts import find_damage, key_hash, read_manifest, reuse_or_build, write_json
-from turkbert.data.arrow import flat_lists, list_array
+from turkbert.data.arrow import flat_lists, list_lengths
 from turkbert.data.collator import DataCollatorForPretraining
 from turkbert.data.corpus import REJECTS_FILE, find_corpus_files, hash_corpus, is_hub_id, load_corpus, split_documents
 from turkbert.data.duplicates import drop_duplicates
@@ -41,13 +40,14 @@ from turkbert.data.pairs import RowShape
 from turkbert.data.random_words import RandomWordSet
 from turkbert.data.report import write_report
 from turkbert.data.rows import SPLITS, RowBuilder
-from turkbert.data.sentences import split_sentences
+from turkbert.data.tokens import DocumentTokenizer
 from turkbert.errors import CORRUPT_ARTIFACT, ENVIRONMENT, UserError, is_main_process
 from turkbert.tokenization import load_tokenizer, save_tokenizer, tokenizer_hash, train_tokenizer, word_start_table
 
 logger = logging.getLogger(__name__)
 
 DOCUMENTS_A_BATCH = 256
+COUNTED_AT_ONCE = 4_000_000  # tokens
 TOKEN_FEATURES = datasets.Features(
     {"input_ids": datasets.List(datasets.Value("int32")), "sentence_ends": datasets.List(datasets.Value("int32"))}
 )
@@ -130,7 +130,7 @@ def prepare_tokens(args: RunArguments, documents_dir: Path, tokenizer: PreTraine
     def build(folder: Path) -> None:
         documents = Dataset.load_from_disk(str(documents_dir / "text"))
         tokens = documents.with_format("arrow").map(
-            partial(tokenize_documents, tokenizer=tokenizer.backend_tokenizer),
+            DocumentTokenizer(tokenizer),
             batched=True,
             batch_size=DOCUMENTS_A_BATCH,
             remove_columns=["text"],
@@ -262,32 +262,6 @@ def build_collator(args: RunArguments, tokenizer: PreTrainedTokenizerFast, seed:
     return DataCollatorForPretraining(build_masker(args.data, tokenizer, words), seed)
 
 
-def tokenize_documents(table: pa.Table, tokenizer) -> pa.Table:
-    """The `.map` function: texts -> `input_ids` and `sentence_ends` (offsets into them).
-
-    Args:
-        tokenizer: a `tokenizers.Tokenizer`; no special tokens are added.
-    """
-    sentences = [split_sentences(text) for text in table["text"].to_pylist()]
-    encodings = tokenizer.encode_batch_fast(list(chain.from_iterable(sentences)), add_special_tokens=False)
-    ids = [encoding.ids for encoding in encodings]
-    lengths = np.fromiter(map(len, ids), dtype=np.int64, count=len(ids))  # of sentences
-    tokens = np.fromiter(chain.from_iterable(ids), dtype=np.int32, count=int(lengths.sum()))
-
-    num_documents = len(sentences)
-    document = np.repeat(np.arange(num_documents), [len(of_document) for of_document in sentences])
-    document_lengths = np.bincount(document, weights=lengths, minlength=num_documents).astype(np.int64)
-    ends = np.cumsum(lengths) - (np.cumsum(document_lengths) - document_lengths)[document]
-    not_empty = lengths > 0
-    num_ends = np.bincount(document[not_empty], minlength=num_documents)
-    return pa.table(
-        {
-            "input_ids": list_array(pa.array(tokens), document_lengths),
-            "sentence_ends": list_array(pa.array(ends[not_empty], pa.int32()), num_ends),
-        }
-    )
-
-
 def usable_first_tokens(tokenizer: PreTrainedTokenizerFast) -> np.ndarray:
     """`(V,)` bool: tokens a replacement word may begin with, i.e. letters, not marks or digits."""
     usable = np.array([token[0].isalpha() for token in tokenizer.convert_ids_to_tokens(range(len(tokenizer)))])
@@ -367,10 +341,12 @@ def _texts(documents_dir: Path) -> Iterator[str]:
 
 
 def _token_chunks(tokens: Dataset, max_lines: int | None) -> Iterator[np.ndarray]:
-    """Flat tokens, some documents at a time; of the first `max_lines` sentences only, where that is set."""
+    """Flat tokens of documents, some million at a time; of the first `max_lines` sentences only, where that is set."""
     arrow = tokens.with_format("arrow")
-    for start in range(0, len(tokens), DOCUMENTS_A_BATCH):
-        table = arrow[start : start + DOCUMENTS_A_BATCH]
+    chunk = np.cumsum(list_lengths(tokens, "input_ids")) // COUNTED_AT_ONCE
+    bounds = np.append(np.unique(chunk, return_index=True)[1], len(tokens))
+    for start, stop in pairwise(bounds.tolist()):
+        table = arrow[start:stop]
         flat, starts = flat_lists(table["input_ids"])
         if max_lines is not None:
             ends, first_end = flat_lists(table["sentence_ends"])
