@@ -1,16 +1,22 @@
 """A tokenizer trained on the bundled sample, and the sample prepared once with dynamic and once with static masks."""
 
 import json
+import os
 from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
 
 import pytest
+import torch
 from transformers import PreTrainedTokenizerFast
 
 from turkbert.arguments import RunArguments, parse_args
 from turkbert.data.prepare import PreparedData, prepare_dataset
 from turkbert.tokenization import train_tokenizer
+
+# Sums of floats depend on the number of threads: the tests and the processes they start all have one.
+os.environ["OMP_NUM_THREADS"] = "1"
+torch.set_num_threads(1)
 
 SAMPLE = {
     "vocab_size": 2000,

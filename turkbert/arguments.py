@@ -63,7 +63,7 @@ class RandomWordsArguments:
     max_words_per_group: int = _key(5000, "words kept for each number of tokens")
     min_word_frequency: int = _key(150, "rarer words are left out")
     sample_words: bool = _key(False, "sample the words of a group instead of taking the most frequent ones")
-    max_lines: int | None = _key(None, "count only this many lines of the corpus")
+    max_lines: int | None = _key(None, "count only the first so many sentences of the corpus")
 
 
 @dataclass

@@ -101,6 +101,6 @@ def test_several_in_a_row_stop_the_run(poisoned):
 def test_weights_that_are_not_finite_are_never_saved(poisoned):
     with torch.no_grad():
         next(poisoned.model.parameters()).fill_(float("inf"))
-    with pytest.raises(UserError, match="no checkpoint is saved"):
+    with pytest.raises(UserError, match="nothing is saved"):
         poisoned._save_checkpoint(poisoned.model, None)
     assert find_checkpoint(Path(poisoned.args.output_dir)) is None

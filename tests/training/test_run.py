@@ -164,6 +164,30 @@ def test_overwrite_starts_afresh(finished, script):
     assert read_manifest(finished / "out")["key"]["learning_rate"] == 0.02
 
 
+@pytest.mark.parametrize("again", [("--overwrite", "true"), ()])
+def test_interrupted_overwrite_goes_on(finished, script, again, monkeypatch):
+    """Told to end at step 2 of an overwriting run; the same command, or the one without the word, finishes it."""
+    from turkbert.training.preemption import PreemptionCallback
+
+    on_step_end = PreemptionCallback.on_step_end
+
+    def told_at_two(self, args, state, control, **kwargs):
+        self._told = state.global_step == 2
+        on_step_end(self, args, state, control, **kwargs)
+
+    changed = ("--learning_rate", "0.02")
+    with monkeypatch.context() as patched:
+        patched.setattr(PreemptionCallback, "on_step_end", told_at_two)
+        assert script("pretrain", finished / "config.json", "--overwrite", "true", *changed)[0] == 75
+    assert read_manifest(finished / "out")["key"]["learning_rate"] != 0.02  # the old result is still there
+    assert (finished / "out" / "checkpoint-2").is_dir()
+    made = (finished / "out" / "checkpoint-2" / "trainer_state.json").stat().st_mtime_ns
+    assert script("pretrain", finished / "config.json", *again, *changed)[0] == 0
+    assert (finished / "out" / "checkpoint-2" / "trainer_state.json").stat().st_mtime_ns == made
+    assert read_manifest(finished / "out")["key"]["learning_rate"] == 0.02
+    assert not (finished / "out" / "OVERWRITING.json").exists()
+
+
 def test_overwrite_that_cannot_start_takes_nothing_away(finished, script):
     save_bert(finished / "bert", vocab_size=500)
     before = hashes(finished / "out")

@@ -1,5 +1,6 @@
 """The model's README.md, from the facts of its run alone."""
 
+from pathlib import Path
 from typing import Any
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
@@ -13,7 +14,7 @@ TEMPLATE = """---
 # {{ name }}
 
 A BERT encoder for Turkish ({{ cased }}), pretrained with turkbert by
-whole-word masking and next-sentence prediction.
+whole-word masking{{ " and next-sentence prediction" if data.nsp_probability else "" }}.
 
     from transformers import pipeline
     pipeline("fill-mask", model="{{ name }}")("Türkiye'nin başkenti [MASK].")
@@ -63,7 +64,9 @@ def render_model_card(
     trainer: Any, args: RunArguments, stats: dict[int, Any], metrics: dict[str, float], predictions: str
 ) -> str:
     """The card as text. `stats` is stats.json of each block size; `metrics` are the final model's."""
-    training, sampler = trainer.args, trainer.sampler
+    training, sampler, tokenizer = trainer.args, trainer.sampler, trainer.processing_class
+    best = trainer.state.best_model_checkpoint
+    with_best = best is not None and Path(best).is_dir()
     name = training.hub_model_id or training.run_name or "turkbert-model"
     shown = {key.removeprefix("eval_"): value for key, value in metrics.items() if "mlm" in key or "nsp" in key}
     results = [
@@ -84,7 +87,7 @@ def render_model_card(
         card_data,
         template_str=TEMPLATE,
         name=name,
-        cased="cased" if args.tokenizer.cased else "uncased",
+        cased="uncased" if tokenizer.tokenize("ANKARA") == tokenizer.tokenize("ankara") else "cased",
         config=trainer.model.config,
         num_parameters=trainer.model.num_parameters(),
         stats=stats,
@@ -93,7 +96,7 @@ def render_model_card(
         stages=[
             {"block_size": s.block_size, "rows": s.batch_size * rows, "last_step": s.last_step} for s in sampler.stages
         ],
-        weights="those of the best validation loss" if trainer.state.best_model_checkpoint else "the last ones",
+        weights=f"those of the best validation {training.metric_for_best_model}" if with_best else "the last ones",
         metrics=shown,
         predictions=predictions,
     )

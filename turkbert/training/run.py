@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from transformers import PreTrainedTokenizerFast, set_seed
 
 from turkbert.arguments import PretrainingArguments, RunArguments
-from turkbert.artifacts import MANIFEST, find_damage, key_hash, publish, read_manifest, remove
+from turkbert.artifacts import MANIFEST, find_damage, key_hash, publish, read_manifest, remove, write_json
 from turkbert.data.prepare import build_collator, load_stats
 from turkbert.errors import CORRUPT_ARTIFACT, ENVIRONMENT, PREEMPTED, UserError, config_error, is_main_process
 from turkbert.model import TurkBertConfig, TurkBertForPreTraining, load_stock, load_stock_config, save_stock
@@ -31,6 +31,8 @@ from turkbert.training.samples import predict_samples, read_sample_texts
 from turkbert.training.trainer import PretrainingTrainer
 
 logger = logging.getLogger(__name__)
+
+OVERWRITING = "OVERWRITING.json"
 
 LOCK_SECONDS = 10  # loader workers of a run that was killed hold its lock until they notice
 
@@ -79,20 +81,24 @@ def pretrain(
     with _alone_in(output_dir):
         contract = run_contract(args, training, tokenizer)
         checkpoint = None
-        if not training.overwrite:
+        # An interrupted --overwrite goes on when called again, with or without the word.
+        goes_on = _is_overwriting(output_dir, contract)
+        if goes_on:
+            checkpoint = _checkpoint_to_resume(output_dir, args, training, contract)
+        elif not training.overwrite:
             if read_manifest(output_dir) is not None:
                 _check_finished(output_dir, args, contract)
                 logger.info("%s: this run is finished; nothing to do (--overwrite true starts afresh)", output_dir)
                 return None
             checkpoint = _checkpoint_to_resume(output_dir, args, training, contract)
         trainer = build_trainer(args, training, tokenizer, rows, checkpoint)
-        if training.overwrite:
-            _set_aside(output_dir)
+        if training.overwrite and not goes_on:
+            _set_aside(output_dir, contract)
         preemption = PreemptionCallback(trainer.accelerator)
         trainer.add_callback(preemption)
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         if preemption.preempted:
-            what = f"told to end; step {trainer.state.global_step} is saved"
+            what = f"told to end after step {trainer.state.global_step} of {training.max_steps}"
             raise UserError(output_dir, what, "run the same command again to go on", PREEMPTED)
 
         model = trainer.accelerator.unwrap_model(trainer.model, keep_torch_compile=False)
@@ -100,6 +106,7 @@ def pretrain(
         if best and Path(best).is_dir():
             logger.info("the final model is the best one by validation %s: %s", training.metric_for_best_model, best)
             model.load_state_dict(TurkBertForPreTraining.from_pretrained(best).state_dict())
+        trainer.check_weights()
         trainer.remove_callback(SamplesCallback)  # what the final model says is shown and written below
         metrics = trainer.evaluate() if training.eval_strategy != "no" else {}
         texts = read_sample_texts(training.sample_texts)
@@ -303,12 +310,24 @@ def _alone_in(output_dir: Path) -> Iterator[None]:
         lock.release()
 
 
-def _set_aside(output_dir: Path) -> None:
-    """Before a fresh start: old checkpoints go, the old result stays until the new one replaces it."""
+def _set_aside(output_dir: Path, contract: dict[str, Any]) -> None:
+    """Before a fresh start: old checkpoints go, the old result stays until the new one replaces it.
+
+    A mark says that this run is replacing it, so that it can be resumed beside the old result.
+    """
     if is_main_process():
         for path in checkpoints(output_dir):
             remove(path)
         (output_dir / "generated_samples.txt").unlink(missing_ok=True)
+        write_json(output_dir / OVERWRITING, contract)
+
+
+def _is_overwriting(output_dir: Path, contract: dict[str, Any]) -> bool:
+    """True if a run with this contract began to overwrite `output_dir` and has not finished."""
+    try:
+        return json.loads((output_dir / OVERWRITING).read_text("utf-8")) == contract
+    except (OSError, ValueError):
+        return False
 
 
 def _publish(
@@ -331,5 +350,6 @@ def _publish(
     card = render_model_card(trainer, args, stats, result.metrics, result.predictions)
     (staging / "README.md").write_text(card, "utf-8")
     publish(staging, output_dir, contract)
+    (output_dir / OVERWRITING).unlink(missing_ok=True)
     os.rmdir(staging)
     logger.info("%s: model, tokenizer and card written (%s)", output_dir, MANIFEST)

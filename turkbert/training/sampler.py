@@ -42,10 +42,6 @@ def plan_stages(
     """Share out `max_steps` over the block sizes, each at least one step where there are enough."""
     number = np.arange(len(stage_fractions))
     ends = np.round(np.cumsum(stage_fractions) * max_steps).astype(int)
-    if max_steps >= ends.size:
-        place = np.arange(1, ends.size + 1)
-        ends = np.maximum.accumulate((ends - place).clip(min=0)) + place
-        ends = np.minimum(ends, max_steps - ends.size + place)
     ends = np.maximum.accumulate(np.maximum(ends - number, 1)) + number
     ends = np.minimum(ends, np.maximum(max_steps - number[::-1], 0))
     ends[-1] = max_steps

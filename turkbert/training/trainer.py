@@ -247,10 +247,7 @@ class PretrainingTrainer(Trainer):
     def _save_checkpoint(self, model, trial) -> None:
         """Write everything beside, hash and sync it, then rename: a checkpoint is whole or not there."""
         started = time.perf_counter()
-        if not all(parameter.isfinite().all() for parameter in self.model.parameters()):
-            step = f"step {self.state.global_step}"
-            what = "weights are not finite, so no checkpoint is saved"
-            raise UserError(step, what, "lower learning_rate and run again")
+        self.check_weights()
         self.store_flos()
         output_dir = Path(self.args.output_dir)
         final = output_dir / f"{PREFIX}{self.state.global_step}"
@@ -267,6 +264,12 @@ class PretrainingTrainer(Trainer):
             self._write_checkpoint(final.with_name(f"_staging-{final.name}"))
             self.accelerator.wait_for_everyone()
         self._seconds_aside += time.perf_counter() - started
+
+    def check_weights(self) -> None:
+        """Raises: UserError if a weight is not finite; such a model is worth no file."""
+        if not all(parameter.isfinite().all() for parameter in self.model.parameters()):
+            where, what = f"step {self.state.global_step}", "weights are not finite, so nothing is saved"
+            raise UserError(where, what, "lower learning_rate and run again")
 
     def _write_checkpoint(self, folder: Path) -> None:
         self.save_model(str(folder), _internal_call=True)
