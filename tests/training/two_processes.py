@@ -16,3 +16,5 @@ if is_main_process():
     report = {"world_size": trainer.args.world_size, "wrapper": type(trainer.model_wrapped).__name__}
     with open(sys.argv[2], "w") as file:
         json.dump(report, file)
+trainer.accelerator.wait_for_everyone()
+trainer.accelerator.end_training()

@@ -54,6 +54,7 @@ def evaluate_model(args: RunArguments) -> dict[str, float]:
     trainer = PretrainingTrainer(model, training, rows, collator, tokenizer, dict.fromkeys(rows, [1.0, 1.0]))
     metrics = {name.removeprefix("eval_"): value for name, value in trainer.evaluate().items()}
     block_size = training.eval_block_size or max(rows)
+    trainer.accelerator.end_training()
     baselines = unigram_baselines(rows[block_size]["train"], trainer.eval_dataset, tokenizer)
     return {name: value for name, value in metrics.items() if name[:4] in ("mlm_", "nsp_")} | baselines
 

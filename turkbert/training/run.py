@@ -98,6 +98,7 @@ def pretrain(
         trainer.add_callback(preemption)
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         if preemption.preempted:
+            trainer.accelerator.end_training()
             what = f"told to end after step {trainer.state.global_step} of {training.max_steps}"
             raise UserError(output_dir, what, "run the same command again to go on", PREEMPTED)
 
@@ -116,6 +117,7 @@ def pretrain(
             if training.push_to_hub:
                 push_output(output_dir, training)
         trainer.accelerator.wait_for_everyone()
+        trainer.accelerator.end_training()  # else the threads of the process group may abort a process at its exit
         return result
 
 
