@@ -8,6 +8,7 @@ import dataclasses
 import difflib
 import json
 import os
+import re
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
@@ -61,9 +62,9 @@ class RandomWordsArguments:
 
     max_tokens_per_word: int = _key(5, "longest words kept, in tokens")
     max_words_per_group: int = _key(5000, "words kept for each number of tokens")
-    min_word_frequency: int = _key(150, "rarer words are left out")
+    min_word_frequency: int | None = _key(None, "rarer words are left out; empty: one in a million words")
     sample_words: bool = _key(False, "sample the words of a group instead of taking the most frequent ones")
-    max_lines: int | None = _key(None, "count only the first so many sentences of the corpus")
+    max_lines: int | None = _key(None, "count only the documents with the first so many sentences")
 
 
 @dataclass
@@ -419,6 +420,10 @@ def check_arguments(args: RunArguments) -> None:
             raise config_error(name, f"'{settings[name]}' is not supported", f"choose from {', '.join(choices)}")
     if data.nsp_probability == 0 and (args.setting("metric_for_best_model") or "").startswith("nsp_"):
         raise config_error("metric_for_best_model", "nsp_probability 0 turns that metric off", "choose an mlm_ one")
+    if args.setting("min_learning_rate") > args.setting("learning_rate"):
+        raise config_error("min_learning_rate", "it is over learning_rate", "the floor is at most the peak")
+    if not re.fullmatch(r"[1-9]\d*[KMGT]i?B", data.max_shard_size):
+        raise config_error("max_shard_size", f"'{data.max_shard_size}' is no size", "write e.g. 500MB or 2GB")
     _check_trackers(args.setting("report_to"))
     folders = {"output_dir": args.output_dir, "data_dir": data.data_dir, "tokenizer_dir": args.tokenizer.tokenizer_dir}
     for name, folder in folders.items():
@@ -450,7 +455,7 @@ _RANGES = {
     "min_frequency": (1, _HUGE, "1 or more"),
     "max_tokens_per_word": (1, 32, "1 to 32 tokens"),
     "max_words_per_group": (1, _HUGE, "1 or more"),
-    "min_word_frequency": (1, _HUGE, "1 or more"),
+    "min_word_frequency": (1, _HUGE, "1 or more, or empty"),
     "max_lines": (1, _HUGE, "1 or more, or empty for all"),
     "block_sizes": (8, 32767, "8 to 32767 tokens"),
     "overlap": (0, _HUGE, "0 or more tokens"),
@@ -471,6 +476,8 @@ _RANGES = {
     "hidden_dropout_prob": (0, 0.99, "a share below 1"),
     "attention_probs_dropout_prob": (0, 0.99, "a share below 1"),
     "classifier_dropout": (0, 0.99, "a share below 1"),
+    "initializer_range": (0, _HUGE, "0 or more"),
+    "layer_norm_eps": (1e-45, 1, "above 0, at most 1"),
     "stage_fractions": (1e-9, 1, "shares of max_steps, above 0"),
     "stage_batch_sizes": (1, _HUGE, "1 or more rows"),
     "seed": (0, 2**32 - 1, "0 to 2**32 - 1"),
@@ -481,7 +488,12 @@ _RANGES = {
     "min_learning_rate": (0, _HUGE, "0 or more"),
     "warmup_steps": (0, _HUGE, "0 or more"),
     "weight_decay": (0, _HUGE, "0 or more"),
+    "adam_beta1": (0, 1 - 1e-9, "0 or more and below 1"),
+    "adam_beta2": (0, 1 - 1e-9, "0 or more and below 1"),
+    "adam_epsilon": (0, _HUGE, "0 or more"),
     "max_grad_norm": (0, _HUGE, "0 (off) or more"),
+    "dataloader_num_workers": (0, _HUGE, "0 or more processes"),
+    "dataloader_prefetch_factor": (1, _HUGE, "1 or more batches, or empty"),
     "max_eval_steps": (1, _HUGE, "1 or more batches"),
     "per_device_eval_batch_size": (1, _HUGE, "1 or more rows"),
     "eval_steps": (1e-9, _HUGE, "above 0"),

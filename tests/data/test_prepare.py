@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from turkbert.artifacts import read_manifest
-from turkbert.data import prepare
 from turkbert.data.arrow import flat_lists
 from turkbert.data.corpus import split_documents
 from turkbert.data.prepare import build_collator, load_prepared, load_stats, prepare_dataset
+from turkbert.data.stages import Stage
 from turkbert.errors import BAD_CONFIG, BAD_INPUT, CORRUPT_ARTIFACT, UserError
 
 
@@ -190,15 +190,15 @@ def test_a_foreign_folder_is_left_alone(sample_prepared, sample_dir, sample_argu
     assert thesis.read_text() == "years of work"
 
 
-def prepare_and_die(args, save=prepare._save) -> None:
+def prepare_and_die(args, save=Stage.save) -> None:
     """In a process of its own: killed when all rows of a block size are written, but not yet committed."""
 
-    def save_then_die(rows, folder, args):
-        save(rows, folder, args)
-        if folder.parent.name == "_staging-block_32" and folder.name == "validation":
+    def save_then_die(stage, rows, name):
+        save(stage, rows, name)
+        if stage.folder.name == "_staging-block_32" and name == "validation":
             os.kill(os.getpid(), signal.SIGKILL)
 
-    prepare._save = save_then_die
+    Stage.save = save_then_die
     prepare_dataset(args)
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from turkbert.data.prepare import usable_first_tokens
-from turkbert.data.random_words import RandomWordSet
+from turkbert.data.random_words import RandomWordSet, count_words
 from turkbert.tokenization import word_start_table
 
 STARTS = np.array([True] * 6 + [False] * 4)  # tokens 6 to 9 continue a word
@@ -14,8 +14,13 @@ USABLE = np.array([False] * 2 + [True] * 4 + [False] * 4)  # 0 and 1 are marks
 CHUNKS = [np.array([2, 2, 3, 6, 1, 2, 3, 6, 7, 4]), np.array([3, 6, 4, 2])]
 
 
+def random_words(chunks, max_tokens_per_word=5, **settings) -> RandomWordSet:
+    counts = [count_words(chunk, STARTS, USABLE, max_tokens_per_word) for chunk in chunks]
+    return RandomWordSet.build(counts, **{"min_word_frequency": 1, **settings})
+
+
 def build(**settings) -> dict[int, list]:
-    words = RandomWordSet.build(CHUNKS, STARTS, USABLE, **{"min_word_frequency": 1, **settings})
+    words = random_words(CHUNKS, **settings)
     return {length: group.tolist() for length, group in words.groups.items()}
 
 
@@ -31,20 +36,28 @@ def test_limits():
 
 
 def test_chunking_does_not_matter():
-    whole = RandomWordSet.build([np.concatenate(CHUNKS)], STARTS, USABLE, min_word_frequency=1)
+    whole = random_words([np.concatenate(CHUNKS)])
     assert {length: group.tolist() for length, group in whole.groups.items()} == build()
-    assert RandomWordSet.build([], STARTS, USABLE).groups == {}
-    assert RandomWordSet.build([np.array([], dtype=np.int32)], STARTS, USABLE).groups == {}
+    assert random_words([]).groups == {}
+    assert random_words([np.array([], dtype=np.int32)]).groups == {}
+
+
+def test_by_default_one_in_a_million_is_frequent_enough():
+    common, rare = np.repeat(2, 3_000_000), np.array([3, 3, 4, 4, 4])
+    assert random_words([common, rare], min_word_frequency=None).groups[1].tolist() == [[2], [4]]
+    assert random_words([np.array([2, 3, 3])], min_word_frequency=None).groups[1].tolist() == [[3]]
+
+
+def test_words_met_once_are_forgotten_where_there_are_too_many(monkeypatch):
+    monkeypatch.setattr("turkbert.data.random_words.MAX_COUNTED", 2)
+    chunks = [np.array([2, 2, 3]), np.array([4, 5]), np.array([2])]
+    assert random_words(chunks).groups[1].tolist() == [[2]]
 
 
 def test_sampling_depends_on_the_seed_alone():
     chunks = [np.repeat(np.arange(2, 6), 3)]
     groups = [
-        RandomWordSet.build(
-            chunks, STARTS, USABLE, min_word_frequency=1, max_words_per_group=2, sample_words=True, seed=seed
-        )
-        .groups[1]
-        .tolist()
+        random_words(chunks, max_words_per_group=2, sample_words=True, seed=seed).groups[1].tolist()
         for seed in (*range(20), 0)
     ]
     assert groups[0] == groups[-1]
@@ -53,7 +66,7 @@ def test_sampling_depends_on_the_seed_alone():
 
 
 def test_save_and_load(tmp_path):
-    words = RandomWordSet.build(CHUNKS, STARTS, USABLE, min_word_frequency=1)
+    words = random_words(CHUNKS)
     words.save(tmp_path)
     loaded = RandomWordSet.load(tmp_path)
     assert loaded.counts() == words.counts() == {1: 2, 2: 1, 3: 1}
@@ -71,7 +84,7 @@ def test_real_words_begin_with_a_letter(sample_tokenizer, sample_texts):
     table = word_start_table(sample_tokenizer)
     usable = usable_first_tokens(sample_tokenizer)
     ids = sample_tokenizer(sample_texts, add_special_tokens=False)["input_ids"]
-    words = RandomWordSet.build([np.concatenate(ids)], table, usable, min_word_frequency=2)
+    words = RandomWordSet.build([count_words(np.concatenate(ids), table, usable)], min_word_frequency=2)
     assert words.counts()[1] > 300 and words.counts()[2] > 50
     for length, group in words.groups.items():
         assert group.shape[1] == length

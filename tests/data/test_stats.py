@@ -10,7 +10,6 @@ from turkbert.data.prepare import TOKEN_FEATURES
 from turkbert.data.stats import (
     character_class,
     describe_data,
-    describe_masks,
     describe_rows,
     describe_texts,
     describe_tokens,
@@ -120,6 +119,11 @@ def static_rows() -> Dataset:
     )
 
 
+def describe_masks(rows: Dataset, tokenizer) -> dict:
+    counts = {"rows": len(rows), "is_next": 0, "padding_tokens": 0}
+    return describe_rows(rows, rows.features["input_ids"].length, counts, tokenizer)["masks"]
+
+
 def test_masks_by_hand(static_rows, hand_tokenizer):
     assert describe_masks(static_rows, hand_tokenizer) == {
         "words": 5,  # evler, ev, ., ve; evler
@@ -135,7 +139,7 @@ def test_masks_by_hand(static_rows, hand_tokenizer):
 
 
 def test_masks_of_many_rows_are_the_sum(static_rows, hand_tokenizer, monkeypatch):
-    monkeypatch.setattr(stats, "TOKENS_A_BATCH", 20)
+    monkeypatch.setattr(stats, "TOKENS_A_UNIT", 20)
     one = describe_masks(static_rows, hand_tokenizer)
     five = describe_masks(concatenate_datasets([static_rows] * 5), hand_tokenizer)
     assert {name: five[name] for name in ("words", "masked", "replaced", "kept")} == {
@@ -164,8 +168,8 @@ def test_rows_by_hand(static_rows, hand_tokenizer):
 
 def test_batches_change_nothing(sample_prepared, sample_dir, monkeypatch):
     once = describe_data(sample_dir / "data", [32, 64], sample_prepared.tokenizer)
-    monkeypatch.setattr(stats, "BYTES_A_BATCH", 2000)
-    monkeypatch.setattr(stats, "TOKENS_A_BATCH", 700)
+    monkeypatch.setattr(stats, "BYTES_A_UNIT", 2000)
+    monkeypatch.setattr(stats, "TOKENS_A_UNIT", 700)
     assert describe_data(sample_dir / "data", [32, 64], sample_prepared.tokenizer) == once
 
 

@@ -34,7 +34,7 @@ from turkbert.data.documents import (
     no_field,
     read_documents,
 )
-from turkbert.data.raw_text import BadInput
+from turkbert.data.raw_text import BadInput, ignore
 from turkbert.errors import BAD_INPUT, ENVIRONMENT, UserError, config_error
 
 logger = logging.getLogger(__name__)
@@ -148,6 +148,7 @@ def load_corpus(
     bad_bytes: BadInput = "error",
     bad_lines: BadInput = "error",
     num_proc: int | None = None,
+    on_read: Callable[[int], None] = ignore,
 ) -> tuple[datasets.Dataset, CorpusLedger]:
     """Read a corpus into an Arrow data set with the one column `text`, the same for any `num_proc`.
 
@@ -157,6 +158,8 @@ def load_corpus(
             are written there anew. The data set is memory-mapped: it lives as long as the folder.
         corpus_config, revision: the Hub data set's configuration and commit, tag or branch.
         num_proc: processes, at most one for each file.
+        on_read: called, in any of the processes, with the number of bytes that were read since the last call: of the
+            files, or of a Hub data set's texts.
         text_column, drop_short_lines, max_document_chars, bad_bytes, bad_lines: see `read_documents`.
 
     Raises:
@@ -165,6 +168,7 @@ def load_corpus(
     if max_document_chars < 1:
         raise config_error("max_document_chars", f"{max_document_chars} is no size", "give at least 1")
     cleaning: dict[str, Any] = {"drop_short_lines": drop_short_lines, "max_document_chars": max_document_chars}
+    cleaning["on_read"] = on_read
     sources: list[str] | list[range]
     if is_hub_id(corpus, corpus_config):
         hub_dataset = _load_from_hub(corpus[0], corpus_config, revision, text_column)
@@ -182,7 +186,6 @@ def load_corpus(
     if not dataset:
         why = f"rejected: {ledger.rejected}" if ledger.rejected else "all files are empty"
         raise UserError(f"corpus {corpus}", f"no documents ({why})", "name files or a data set with text")
-    logger.info("%s: %d documents; rejected %s; cleaned %s", corpus, len(dataset), ledger.rejected, ledger.cleaned)
     return dataset, ledger
 
 
@@ -210,10 +213,22 @@ def _load_from_hub(name: str, config: str | None, revision: str | None, column: 
 
 
 def _read_rows(
-    rows: range, ledger: CorpusLedger, *, dataset: datasets.Dataset, name: str, rejects: TextIO, **cleaning: Any
+    rows: range,
+    ledger: CorpusLedger,
+    *,
+    dataset: datasets.Dataset,
+    name: str,
+    rejects: TextIO,
+    on_read: Callable[[int], None],
+    **cleaning: Any,
 ) -> Iterator[str]:
-    batches = dataset.select(rows).iter(batch_size=_WRITER_BATCH_SIZE)
-    values = (value for batch in batches for value in batch[dataset.column_names[0]])
+    def read_values() -> Iterator[object]:
+        for batch in dataset.select(rows).iter(batch_size=_WRITER_BATCH_SIZE):
+            values = batch[dataset.column_names[0]]
+            yield from values
+            on_read(sum(len(value.encode("utf-8", "replace")) for value in values if isinstance(value, str)))
+
+    values = read_values()
     return clean_documents(enumerate(values, rows.start + 1), name, ledger, rejects=rejects, **cleaning)
 
 

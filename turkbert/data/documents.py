@@ -12,7 +12,7 @@ such line begins a document, sub-headings have more `=`, and blank lines separat
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -21,7 +21,7 @@ from typing import NamedTuple, TextIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from turkbert.data.raw_text import COMPRESSIONS, BadInput, decode_chunks, read_chunks
+from turkbert.data.raw_text import COMPRESSIONS, BadInput, decode_chunks, ignore, read_chunks
 from turkbert.errors import UserError
 
 FORMATS = ("txt", "jsonl", "parquet")
@@ -109,6 +109,7 @@ def read_documents(
     bad_bytes: BadInput = "error",
     bad_lines: BadInput = "error",
     rejects: TextIO | None = None,
+    on_read: Callable[[int], None] = ignore,
 ) -> Iterator[str]:
     """Yield the documents of one file in their order, in memory bounded by the largest of them.
 
@@ -122,17 +123,18 @@ def read_documents(
         bad_bytes: "reject" rejects the document with bytes that are not UTF-8; "error" ends the reading.
         bad_lines: the same for a jsonl line that is not a JSON object.
         rejects: gets one line of JSON for each rejected document: reason, file, place.
+        on_read: called with the number of bytes of the file that were read since the last call.
 
     Raises:
         UserError: the file is not what its ending says, not UTF-8, or damaged; no row has the field `text_column`.
     """
     path = Path(path)
     kind = document_format(path)
-    chunks = read_chunks(path)
+    chunks = read_chunks(path, on_read)
     texts = decode_chunks(chunks, path, ledger.count_cleaned, bad_bytes)
     try:
         if kind == "parquet":
-            unit, values = "row", _read_parquet(path, text_column)
+            unit, values = "row", _read_parquet(path, text_column, on_read)
         elif kind == "jsonl":
             unit, values = "line", _read_jsonl(texts, path, text_column, bad_lines)
         else:
@@ -310,7 +312,9 @@ def _parse_row(line: str, where: str, bad_lines: BadInput) -> dict | Rejected:
         raise UserError(where, f"not a JSON object ({error})", mend) from error
 
 
-def _read_parquet(path: Path, column: str) -> Iterator[tuple[int, object]]:
+def _read_parquet(
+    path: Path, column: str, on_read: Callable[[int], None]
+) -> Iterator[tuple[int, object]]:
     number = 0
     try:
         with pq.ParquetFile(path) as file:
@@ -325,6 +329,7 @@ def _read_parquet(path: Path, column: str) -> Iterator[tuple[int, object]]:
                 for value in batch.column(0).cast(pa.large_binary()).to_pylist():
                     number += 1
                     yield number, None if value is None else value.decode("utf-8", "surrogateescape")
+                on_read(path.stat().st_size * len(batch) // file.metadata.num_rows)
     except (pa.ArrowException, OSError) as error:
         what = f"not a whole parquet file, after row {number} ({error})"
         raise UserError(path, what, "fetch or write the file again") from error

@@ -15,39 +15,38 @@ import json
 import logging
 import os
 import shutil
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from functools import partial
-from itertools import pairwise
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import datasets
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from datasets import Dataset, DatasetDict
 from transformers import PreTrainedTokenizerFast
 
-import turkbert
 from turkbert.arguments import DataArguments, RunArguments
-from turkbert.artifacts import find_damage, key_hash, read_manifest, reuse_or_build, write_json
+from turkbert.artifacts import find_damage, key_hash, read_manifest, write_json
 from turkbert.data.arrow import flat_lists, list_lengths
 from turkbert.data.collator import DataCollatorForPretraining
 from turkbert.data.corpus import REJECTS_FILE, find_corpus_files, hash_corpus, is_hub_id, load_corpus, split_documents
 from turkbert.data.duplicates import drop_duplicates
 from turkbert.data.masking import WholeWordMasker
 from turkbert.data.pairs import RowShape
-from turkbert.data.random_words import RandomWordSet
+from turkbert.data.progress import Progress
+from turkbert.data.random_words import WORD_COUNTS, RandomWordSet, count_words
 from turkbert.data.report import write_report
 from turkbert.data.rows import SPLITS, RowBuilder
+from turkbert.data.stages import Stage, Units, run_stage
 from turkbert.data.tokens import DocumentTokenizer
-from turkbert.errors import CORRUPT_ARTIFACT, ENVIRONMENT, UserError, is_main_process
+from turkbert.errors import CORRUPT_ARTIFACT, UserError, is_main_process
 from turkbert.tokenization import load_tokenizer, save_tokenizer, tokenizer_hash, train_tokenizer, word_start_table
 
 logger = logging.getLogger(__name__)
 
-DOCUMENTS_A_BATCH = 256
-COUNTED_AT_ONCE = 4_000_000  # tokens
+TEXT_A_UNIT = 4_000_000  # bytes
+COUNTED_A_UNIT = 2_000_000  # tokens
 TOKEN_FEATURES = datasets.Features(
     {"input_ids": datasets.List(datasets.Value("int32")), "sentence_ends": datasets.List(datasets.Value("int32"))}
 )
@@ -84,28 +83,36 @@ def prepare_documents(args: RunArguments) -> Path:
     corpus = args.corpus
     if is_hub_id(corpus.corpus, corpus.corpus_config):
         source = {"corpus": corpus.corpus[0], "config": corpus.corpus_config, "revision": corpus.corpus_revision}
+        num_bytes = None
     else:
-        source = {"corpus": hash_corpus(find_corpus_files(corpus.corpus))}
+        files = find_corpus_files(corpus.corpus)
+        source = {"corpus": hash_corpus(files)}
+        num_bytes = sum(path.stat().st_size for path in files)
     names = ("text_column", "drop_short_lines", "max_document_chars", "bad_bytes", "bad_lines")
     settings = {name: getattr(corpus, name) for name in names}
 
-    def build(folder: Path) -> None:
+    def build(stage: Stage) -> str:
         documents, ledger = load_corpus(
             corpus.corpus,
             corpus_config=corpus.corpus_config,
             revision=corpus.corpus_revision,
-            cache_dir=folder / "_cache",
-            num_proc=num_workers(args),
+            cache_dir=stage.cache,
+            num_proc=stage.num_workers,
+            on_read=stage.progress.advance,
             **settings,
         )
-        shutil.move(folder / "_cache" / REJECTS_FILE, folder / REJECTS_FILE)
+        rejects = stage.folder / REJECTS_FILE
+        shutil.move(stage.cache / REJECTS_FILE, rejects)
         if corpus.dedup != "none":
-            documents = drop_duplicates(documents, corpus.dedup == "near", ledger, folder / REJECTS_FILE)
-        _save(documents, folder / "text", args)
-        write_json(folder / "ledger.json", dataclasses.asdict(ledger))
+            documents = drop_duplicates(documents, corpus.dedup == "near", ledger, rejects)
+        stage.save(documents, "text")
+        num_bytes = pc.sum(_text_sizes(Dataset.load_from_disk(str(stage.folder / "text")))).as_py()
+        write_json(stage.folder / "ledger.json", {**dataclasses.asdict(ledger), "bytes": num_bytes})
+        megabytes = f"{num_bytes / 1e6:,.1f} MB"
+        return f"{len(documents):,} documents, {megabytes}; rejected {ledger.rejected}, cleaned {ledger.cleaned}"
 
     key = {**source, **settings, "dedup": corpus.dedup}
-    return _stage(args, Path(args.data.data_dir, "documents"), key, build)
+    return run_stage(args, Path(args.data.data_dir, "documents"), key, num_bytes, build)
 
 
 def prepare_tokenizer(args: RunArguments, documents_dir: Path) -> PreTrainedTokenizerFast:
@@ -117,49 +124,55 @@ def prepare_tokenizer(args: RunArguments, documents_dir: Path) -> PreTrainedToke
     settings = dataclasses.asdict(args.tokenizer)
     del settings["tokenizer_dir"]
 
-    def build(folder: Path) -> None:
-        save_tokenizer(train_tokenizer(_texts(documents_dir), **settings), folder)
+    def build(stage: Stage) -> str:
+        save_tokenizer(train_tokenizer(_texts(documents_dir, stage.progress), **settings), stage.folder)
+        return f"{settings['vocab_size']:,} tokens"
 
-    _stage(args, folder, {"documents": _id(documents_dir), **settings}, build)
+    key = {"documents": _id(documents_dir), **settings}
+    run_stage(args, folder, key, _num_bytes(documents_dir), build)
     return load_tokenizer(str(folder))
 
 
 def prepare_tokens(args: RunArguments, documents_dir: Path, tokenizer: PreTrainedTokenizerFast) -> Path:
     """Tokenize data_dir/documents into data_dir/tokens."""
 
-    def build(folder: Path) -> None:
+    def build(stage: Stage) -> str:
         documents = Dataset.load_from_disk(str(documents_dir / "text"))
-        tokens = documents.with_format("arrow").map(
-            DocumentTokenizer(tokenizer),
-            batched=True,
-            batch_size=DOCUMENTS_A_BATCH,
-            remove_columns=["text"],
-            features=TOKEN_FEATURES,
-            desc="tokenizing",
-            **_map_options(args, folder / "_cache" / "tokens.arrow", len(documents)),
-        )
-        _save(tokens, folder / "documents", args)
+        units = Units(documents, _text_sizes(documents).to_numpy(), TEXT_A_UNIT)
+        tokenize = DocumentTokenizer(tokenizer)
+        tokens = stage.map(lambda unit: tokenize(units[unit]), units.sizes, TOKEN_FEATURES, "tokens")
+        stage.save(tokens, "documents")
+        return f"{list_lengths(tokens, 'input_ids').sum(dtype=np.int64):,} tokens"
 
     key = {"documents": _id(documents_dir), "tokenizer": tokenizer_hash(tokenizer)}
-    return _stage(args, Path(args.data.data_dir, "tokens"), key, build)
+    return run_stage(args, Path(args.data.data_dir, "tokens"), key, _num_bytes(documents_dir), build)
 
 
 def prepare_random_words(args: RunArguments, tokens_dir: Path, tokenizer: PreTrainedTokenizerFast) -> Path:
     """Count the words of data_dir/tokens into data_dir/random_words."""
     settings = dataclasses.asdict(args.random_words)
-    max_lines = settings.pop("max_lines")
     seed = args.data.preprocessing_seed
 
-    def build(folder: Path) -> None:
-        chunks = _token_chunks(Dataset.load_from_disk(str(tokens_dir / "documents")), max_lines)
-        usable = usable_first_tokens(tokenizer)
-        words = RandomWordSet.build(chunks, word_start_table(tokenizer), usable, seed=seed, **settings)
-        words.save(folder)
-        counts = ", ".join(f"{count} of {length}" for length, count in words.counts().items())
-        logger.info("random words by number of tokens: %s", counts or "none; lower min_word_frequency")
+    def build(stage: Stage) -> str:
+        counting = dict(settings)
+        tokens = _first_lines(Dataset.load_from_disk(str(tokens_dir / "documents")), counting.pop("max_lines"))
+        units = Units(tokens, list_lengths(tokens, "input_ids"), COUNTED_A_UNIT)
+        tables = (word_start_table(tokenizer), usable_first_tokens(tokenizer), counting.pop("max_tokens_per_word"))
+        counted = stage.map(
+            lambda unit: count_words(flat_lists(units[unit]["input_ids"])[0], *tables),
+            units.sizes,
+            datasets.Features.from_arrow_schema(WORD_COUNTS),
+            "words",
+        )
+        batches = map(pa.Table.from_batches, ([batch] for batch in counted.data.to_batches()))
+        words = RandomWordSet.build(batches, seed=seed, **counting)
+        words.save(stage.folder)
+        counts = ", ".join(f"{count:,} of {length}" for length, count in words.counts().items())
+        return f"words by number of tokens: {counts or 'none; lower min_word_frequency'}"
 
-    key = {"tokens": _id(tokens_dir), **settings, "max_lines": max_lines, "preprocessing_seed": seed}
-    return _stage(args, Path(args.data.data_dir, "random_words"), key, build)
+    key = {"tokens": _id(tokens_dir), **settings, "preprocessing_seed": seed}
+    num_bytes = _num_bytes(tokens_dir.with_name("documents"))
+    return run_stage(args, Path(args.data.data_dir, "random_words"), key, num_bytes, build)
 
 
 def prepare_rows(
@@ -171,11 +184,12 @@ def prepare_rows(
         del settings[name]
     settings["validation_fraction"] = args.corpus.validation_fraction
 
-    def build(folder: Path) -> None:
+    def build(stage: Stage) -> str:
         tokens = Dataset.load_from_disk(str(tokens_dir / "documents")).with_format("arrow")
         in_validation = split_documents(len(tokens), args.corpus.validation_fraction, args.data.preprocessing_seed)
         masker = build_masker(args.data, tokenizer, RandomWordSet.load(words_dir))
         shape = RowShape(block_size, args.data.overlap, args.data.edge_buffer)
+        shares = {"train": 1 - args.corpus.validation_fraction, "validation": args.corpus.validation_fraction}
         stats = {}
         for split in SPLITS:
             numbers = np.flatnonzero(in_validation == (split == "validation"))
@@ -184,26 +198,23 @@ def prepare_rows(
             if not any(count.num_free + count.forced_lengths.sum() for count in counts):
                 mend = "every split needs two documents: add some, raise validation_fraction, or lower edge_buffer"
                 raise UserError(split, "no document gives a row", mend)
-            rows = (
-                Dataset.from_dict({"unit": np.arange(builder.num_units)})
-                .with_format("arrow")
-                .map(
-                    builder.build_unit,
-                    batched=True,
-                    batch_size=1,
-                    remove_columns=["unit"],
-                    features=builder.features(),
-                    desc=f"block {block_size}, {split}",
-                    **_map_options(args, folder / "_cache" / f"{split}.arrow", builder.num_units),
-                )
-            )
+            rows = stage.map(builder.build_unit, builder.unit_sizes, builder.features(), split, shares[split])
             stats[split] = builder.describe(rows, counts)
-            _save(rows, folder / split, args)
-        write_json(folder / "dataset_dict.json", {"splits": list(SPLITS)})
-        write_json(folder / "stats.json", stats)
+            stage.save(rows, split)
+        write_json(stage.folder / "dataset_dict.json", {"splits": list(SPLITS)})
+        write_json(stage.folder / "stats.json", stats)
+        return "; ".join(f"{split} {describe_split(stats[split], block_size)}" for split in SPLITS)
 
     key = {"tokens": _id(tokens_dir), "random_words": _id(words_dir), "block_size": block_size, **settings}
-    return _stage(args, Path(args.data.data_dir, f"block_{block_size}"), key, build)
+    num_bytes = _num_bytes(tokens_dir.with_name("documents"))
+    return run_stage(args, Path(args.data.data_dir, f"block_{block_size}"), key, num_bytes, build)
+
+
+def describe_split(stats: dict[str, int], block_size: int) -> str:
+    """One split's stats.json in a few words."""
+    padding = stats["padding_tokens"] / (stats["rows"] * block_size)
+    is_next = stats["is_next"] / stats["rows"]
+    return f"{stats['rows']:,} rows, B follows A in {is_next:.1%}, padding {padding:.2%}"
 
 
 def prepare_report(args: RunArguments, tokenizer: PreTrainedTokenizerFast) -> Path:
@@ -211,8 +222,13 @@ def prepare_report(args: RunArguments, tokenizer: PreTrainedTokenizerFast) -> Pa
     data_dir = Path(args.data.data_dir)
     names = ["documents", "tokens", *(f"block_{block_size}" for block_size in args.data.block_sizes)]
     key = {name: _id(data_dir / name) for name in names}
-    build = partial(write_report, data_dir, args.data.block_sizes, tokenizer)
-    return _stage(args, data_dir / "report", key, build, overwrite=True)
+
+    def build(stage: Stage) -> str:
+        write_report(data_dir, args.data.block_sizes, tokenizer, stage.folder, stage.count)
+        return "report.html and stats.json"
+
+    num_bytes = _num_bytes(data_dir / "documents")
+    return run_stage(args, data_dir / "report", key, num_bytes, build, overwrite=True)
 
 
 def load_prepared(data_dir: str | os.PathLike, block_sizes: list[int] | None = None) -> dict[int, DatasetDict]:
@@ -269,90 +285,34 @@ def usable_first_tokens(tokenizer: PreTrainedTokenizerFast) -> np.ndarray:
     return usable
 
 
-def num_workers(args: RunArguments) -> int:
-    """Processes of the data stages."""
-    return args.data.preprocessing_num_workers or len(os.sched_getaffinity(0))
-
-
-def _stage(
-    args: RunArguments, folder: Path, key: dict[str, Any], build: Callable[[Path], None], overwrite: bool = False
-) -> Path:
-    def build_and_describe(staging: Path) -> None:
-        logger.info("building %s", folder)
-        (staging / "_cache").mkdir()
-        # A fast tokenizer that was used before a fork hangs the children, unless told to be single-threaded.
-        os.environ["TOKENIZERS_PARALLELISM"] = "false"
-        started = time.perf_counter()
-        with _worker_errors(folder):
-            build(staging)
-        shutil.rmtree(staging / "_cache")
-        write_json(staging / "recipe.json", args.resolved())
-        logger.info("%s took %.1f s", folder, time.perf_counter() - started)
-
-    key = {**key, "turkbert": turkbert.__version__}
-    return reuse_or_build(folder, key, build_and_describe, overwrite or args.setting("overwrite"))
-
-
-@contextmanager
-def _worker_errors(folder: Path) -> Iterator[None]:
-    """What became of a worker process, in the user's terms."""
-    try:
-        yield
-    except RuntimeError as error:
-        if "abruptly died" not in str(error):
-            raise
-        what = "a worker process was killed, most likely for want of memory"
-        raise UserError(folder, what, "run again with fewer --preprocessing_num_workers", ENVIRONMENT) from error
-    except TimeoutError as error:
-        # How a Ctrl-C comes out of datasets.map: its pool does not end in time.
-        if isinstance(error.__context__, KeyboardInterrupt):
-            raise KeyboardInterrupt from error
-        raise
-
-
-def _map_options(args: RunArguments, cache_file: Path, num_items: int) -> dict[str, Any]:
-    workers = min(num_workers(args), num_items)
-    return {
-        "num_proc": workers if workers > 1 else None,
-        "cache_file_name": str(cache_file),
-        "new_fingerprint": cache_file.stem,  # the committed folder is the cache; this file is thrown away
-        "load_from_cache_file": False,
-    }
-
-
-def _save(rows: Dataset, folder: Path, args: RunArguments) -> None:
-    # Made anew without the history of its fingerprint and sizes, which would tell the number of processes.
-    plain = Dataset(rows.data, fingerprint=folder.name)
-    plain.save_to_disk(str(folder), max_shard_size=args.data.max_shard_size)
-
-
 def _id(folder: Path) -> str:
     return key_hash(read_manifest(folder)["key"])
+
+
+def _num_bytes(documents_dir: Path) -> int:
+    return json.loads((documents_dir / "ledger.json").read_text("utf-8"))["bytes"]
 
 
 def _is_hub_id(name: str) -> bool:
     return name.count("/") == 1 and name[0] not in "./~" and not Path(name).parent.exists()
 
 
-def _texts(documents_dir: Path) -> Iterator[str]:
-    documents = Dataset.load_from_disk(str(documents_dir / "text")).with_format("arrow")
-    for start in range(0, len(documents), DOCUMENTS_A_BATCH):
-        yield from documents[start : start + DOCUMENTS_A_BATCH]["text"].to_pylist()
+def _text_sizes(documents: Dataset) -> pa.ChunkedArray:
+    """The length of each document in bytes."""
+    return pc.binary_length(documents.data.column("text"))
 
 
-def _token_chunks(tokens: Dataset, max_lines: int | None) -> Iterator[np.ndarray]:
-    """Flat tokens of documents, some million at a time; of the first `max_lines` sentences only, where that is set."""
-    arrow = tokens.with_format("arrow")
-    chunk = np.cumsum(list_lengths(tokens, "input_ids")) // COUNTED_AT_ONCE
-    bounds = np.append(np.unique(chunk, return_index=True)[1], len(tokens))
-    for start, stop in pairwise(bounds.tolist()):
-        table = arrow[start:stop]
-        flat, starts = flat_lists(table["input_ids"])
-        if max_lines is not None:
-            ends, first_end = flat_lists(table["sentence_ends"])
-            ends = ends + np.repeat(starts[:-1], np.diff(first_end))
-            flat = flat[: ends[max_lines - 1]] if max_lines < ends.size else flat
-            max_lines = max(0, max_lines - ends.size)
-        yield flat
-        if max_lines == 0:
-            return
+def _texts(documents_dir: Path, progress: Progress) -> Iterator[str]:
+    documents = Dataset.load_from_disk(str(documents_dir / "text"))
+    units = Units(documents, _text_sizes(documents).to_numpy(), TEXT_A_UNIT)
+    for number in range(len(units)):
+        yield from units[number]["text"].to_pylist()
+        progress.advance(int(units.sizes[number]))
+
+
+def _first_lines(tokens: Dataset, max_lines: int | None) -> Dataset:
+    """The documents with the first so many sentences, the last one whole; all of them without a number."""
+    if max_lines is None:
+        return tokens
+    lines = np.cumsum(list_lengths(tokens, "sentence_ends"), dtype=np.int64)
+    return tokens.select(range(min(int(np.searchsorted(lines, max_lines)) + 1, len(tokens))))

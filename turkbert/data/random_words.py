@@ -7,9 +7,13 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
-_BITS, _PACKED = 21, 3  # three tokens of a vocabulary below two million fit into one number
-MAX_COUNTED = 5_000_000  # different words of one length that are counted at once: at most 140 MB
+MAX_COUNTED = 4_000_000  # different words that are counted at once: about 300 MB
+RARE = 1_000_000  # one in so many words is frequent enough, unless min_word_frequency says otherwise
+WORD_COUNTS = pa.schema({"word": pa.binary(), "count": pa.int64()})  # big-endian token ids, so that they sort
+
 
 class RandomWordSet:
     """Words by length.
@@ -24,40 +28,32 @@ class RandomWordSet:
     @classmethod
     def build(
         cls,
-        token_chunks: Iterable[np.ndarray],
-        word_starts: np.ndarray,
-        usable: np.ndarray,
-        max_tokens_per_word: int = 5,
+        counts: Iterable[pa.Table],
         max_words_per_group: int = 5000,
-        min_word_frequency: int = 150,
+        min_word_frequency: int | None = None,
         sample_words: bool = False,
         seed: int = 0,
     ) -> "RandomWordSet":
-        """Count the words of flat token arrays (each beginning at a word) and keep the most frequent ones.
+        """Add up the tables of count_words() and keep the most frequent words of each length.
 
         Args:
-            token_chunks: `(N,)` id arrays; chunk by chunk, so that the corpus need not fit into memory.
-            word_starts: `(V,)` bool, tokens that begin a word.
-            usable: `(V,)` bool, first tokens a replacement may have (letters; no marks, digits or special tokens).
+            min_word_frequency: how often a word must come; None: once in a million words, and twice at least.
             sample_words: sample the words of a group instead of taking the most frequent ones.
         """
-        counted: dict[int, tuple[np.ndarray, np.ndarray]] = {}
-        for tokens in token_chunks:
-            starts = np.flatnonzero(word_starts[tokens])
-            lengths = np.diff(starts, append=tokens.size)
-            wanted = usable[tokens[starts]]
-            for length in range(1, max_tokens_per_word + 1):
-                of_length = starts[wanted & (lengths == length)]
-                words = tokens[of_length[:, None] + np.arange(length)]
-                counted[length] = _add_counts(counted.get(length), words)
+        words = _add_up(counts).sort_by("word")
+        number = words["count"].to_numpy()
+        lengths = pc.binary_length(words["word"]).to_numpy() // 4
+        if min_word_frequency is None:
+            min_word_frequency = max(2, int(number.sum()) // RARE)
         rng = np.random.default_rng(seed)
         groups = {}
-        for length, (words, counts) in counted.items():
-            keep = np.flatnonzero(counts >= min_word_frequency)
-            keep = keep[np.argsort(-counts[keep], kind="stable")]
+        for length in np.unique(lengths).tolist():
+            keep = np.flatnonzero((lengths == length) & (number >= min_word_frequency))
+            keep = keep[np.argsort(-number[keep], kind="stable")]
             if sample_words:
                 keep = keep[np.sort(rng.permutation(keep.size)[:max_words_per_group])]
-            groups[length] = words[keep[:max_words_per_group]].astype(np.int32)
+            kept = b"".join(words["word"].take(pa.array(keep[:max_words_per_group])).to_pylist())
+            groups[length] = np.frombuffer(kept, dtype=">i4").reshape(-1, length).astype(np.int32)
         return cls(groups)
 
     def save(self, folder: Path) -> None:
@@ -75,30 +71,41 @@ class RandomWordSet:
         return {length: len(words) for length, words in sorted(self.groups.items())}
 
 
-def _add_counts(
-    counted: tuple[np.ndarray, np.ndarray] | None, words: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Merge `(n, L)` words into (sorted unique words, their counts); over the limit, words met once are forgotten."""
-    new_words, new_counts = _unique_rows(words, np.ones(len(words), dtype=np.int64))
-    if counted is not None:
-        new_words, new_counts = _unique_rows(
-            np.concatenate([counted[0], new_words]), np.concatenate([counted[1], new_counts])
-        )
-    if len(new_words) > MAX_COUNTED:
-        new_words, new_counts = new_words[new_counts > 1], new_counts[new_counts > 1]
-    return new_words, new_counts
+def count_words(
+    tokens: np.ndarray, word_starts: np.ndarray, usable: np.ndarray, max_tokens_per_word: int = 5
+) -> pa.Table:
+    """The different words of a flat token array that begins at a word, and how often each comes.
+
+    Args:
+        word_starts: `(V,)` bool, tokens that begin a word.
+        usable: `(V,)` bool, first tokens a replacement may have (letters; no marks, digits or special tokens).
+    """
+    starts = np.flatnonzero(word_starts[tokens])
+    lengths = np.diff(starts, append=tokens.size)
+    wanted = usable[tokens[starts]]
+    tables = [WORD_COUNTS.empty_table()]
+    for length in range(1, max_tokens_per_word + 1):
+        of_length = starts[wanted & (lengths == length)]
+        words = tokens[of_length[:, None] + np.arange(length)].astype(">i4")
+        kind = pa.binary(4 * length)
+        found = pc.value_counts(pa.FixedSizeBinaryArray.from_buffers(kind, len(words), [None, pa.py_buffer(words)]))
+        columns = [found.field("values").cast(pa.binary()), found.field("counts")]
+        tables.append(pa.table(columns, schema=WORD_COUNTS))
+    return pa.concat_tables(tables)
 
 
-def _unique_rows(words: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """`(n, L)` words -> (the different ones, sorted; the sum of the counts of each)."""
-    if not len(words):
-        return words, counts
-    if words.shape[1] <= _PACKED:  # one 64-bit number a word sorts several times as fast as a row
-        packed = sum(words[:, i].astype(np.int64) << (_BITS * (_PACKED - 1 - i)) for i in range(words.shape[1]))
-        order = np.argsort(packed, kind="stable")
-    else:
-        order = np.lexsort(words.T[::-1])
-    words, counts = words[order], counts[order]
-    first = np.ones(len(words), dtype=bool)
-    first[1:] = (words[1:] != words[:-1]).any(axis=1)
-    return words[first], np.add.reduceat(counts, np.flatnonzero(first))
+def _add_up(counts: Iterable[pa.Table]) -> pa.Table:
+    """One row a word. Where there are too many different words, those met once so far are forgotten."""
+    waiting = [WORD_COUNTS.empty_table()]
+    for table in counts:
+        waiting.append(table)
+        if sum(map(len, waiting[1:])) > MAX_COUNTED:
+            waiting = [_sum(waiting)]
+            if len(waiting[0]) > MAX_COUNTED:
+                waiting = [waiting[0].filter(pc.field("count") > 1)]
+    return _sum(waiting)
+
+
+def _sum(tables: list[pa.Table]) -> pa.Table:
+    summed = pa.concat_tables(tables).group_by("word", use_threads=False).aggregate([("count", "sum")])
+    return summed.select(["word", "count_sum"]).rename_columns(["word", "count"])

@@ -43,17 +43,25 @@ _FOREIGN = (  # (offset, bytes found there, what such a file is, how to mend it)
 _TURKISH_CP1254 = frozenset("çğıöşüÇĞİÖŞÜ".encode("cp1254"))
 
 
-def read_chunks(path: Path) -> Iterator[bytes]:
+def ignore(num_bytes: int) -> None:
+    """An `on_read` for those who do not care."""
+
+
+def read_chunks(path: Path, on_read: Callable[[int], None] = ignore) -> Iterator[bytes]:
     """Yield the bytes of `path`, unpacked by its ending, in chunks of about CHUNK_BYTES.
+
+    Args:
+        on_read: called with the number of bytes of the file that were read since the last call.
 
     Raises:
         UserError: the compressed data is truncated, corrupt, more than one stream, or a decompression bomb.
     """
     if path.suffix.lower() in COMPRESSIONS:
-        yield from _read_compressed(path)
+        yield from _read_compressed(path, on_read)
         return
     with open(path, "rb") as file:
         while chunk := file.read(CHUNK_BYTES):
+            on_read(len(chunk))
             yield chunk
 
 
@@ -66,11 +74,11 @@ def _open_decompressor(suffix: str) -> Any:
     return zstandard.ZstdDecompressor().decompressobj()
 
 
-def _read_compressed(path: Path) -> Iterator[bytes]:
+def _read_compressed(path: Path, on_read: Callable[[int], None]) -> Iterator[bytes]:
     kind = path.suffix.lower().removeprefix(".")
     decompressor = _open_decompressor(path.suffix.lower())
     pending: list[bytes] = []
-    num_pending = num_read = num_unpacked = 0
+    num_pending = num_read = num_told = num_unpacked = 0
     with open(path, "rb") as file:
         while compressed := file.read(_FEED_BYTES):
             num_read += len(compressed)
@@ -91,11 +99,14 @@ def _read_compressed(path: Path) -> Iterator[bytes]:
                 raise UserError(path, what, "unpack it yourself if its content is wanted")
             if num_pending >= CHUNK_BYTES:
                 num_unpacked += num_pending
+                on_read(num_read - num_told)
+                num_told = num_read
                 yield b"".join(pending)
                 pending, num_pending = [], 0
     if not decompressor.eof:
         what = f"truncated {kind} data: it ends after {num_read} bytes, {num_unpacked + num_pending} bytes unpacked"
         raise UserError(path, what, "fetch or compress the file again")
+    on_read(num_read - num_told)
     if num_pending:
         yield b"".join(pending)
 

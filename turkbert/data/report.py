@@ -17,6 +17,7 @@ from transformers import PreTrainedTokenizerFast
 
 from turkbert.artifacts import write_json
 from turkbert.data.examples import Example, read_examples
+from turkbert.data.stages import CountRows, count_here
 from turkbert.data.stats import HIDDEN, describe_data
 
 logger = logging.getLogger(__name__)
@@ -40,10 +41,14 @@ _STYLE: dict[Any, Any] = {
 
 
 def write_report(
-    data_dir: Path, block_sizes: list[int], tokenizer: PreTrainedTokenizerFast, output_dir: Path
+    data_dir: Path,
+    block_sizes: list[int],
+    tokenizer: PreTrainedTokenizerFast,
+    output_dir: Path,
+    count: CountRows = count_here,
 ) -> None:
     """Describe the committed stages of a data folder: stats.json and report.html in `output_dir`."""
-    stats = describe_data(data_dir, block_sizes, tokenizer)
+    stats = describe_data(data_dir, block_sizes, tokenizer, count)
     # Validation rows always have their masks; those of the shortest block are the quickest to read.
     rows = DatasetDict.load_from_disk(str(data_dir / f"block_{block_sizes[0]}"))["validation"]
     examples = read_examples(rows, NUM_EXAMPLES, tokenizer)

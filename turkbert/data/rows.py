@@ -1,10 +1,11 @@
-"""Tokenized documents -> masked or unmasked rows of one block size, unit by unit through `.map(num_proc)`."""
+"""Tokenized documents -> masked or unmasked rows of one block size, unit by unit."""
 
 from typing import Any
 
 import datasets
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from datasets import Dataset
 from transformers import PreTrainedTokenizerFast
 
@@ -57,6 +58,7 @@ class RowBuilder:
         self.numbers = numbers[lengths > 0]
         self.num_empty = int((lengths == 0).sum())  # nothing of them could be a B
         self.bounds = unit_bounds(lengths[lengths > 0])
+        self.unit_sizes = np.add.reduceat(lengths[lengths > 0], self.bounds[:-1], dtype=np.int64)  # in tokens
         self.shape = shape
         self.data = data
         self.word_starts = word_start_table(tokenizer)
@@ -78,9 +80,8 @@ class RowBuilder:
         self.plan = plan_pairs(counts, self.shape, data.nsp_balance, data.nsp_probability, data.max_padding)
         return counts
 
-    def build_unit(self, table: pa.Table) -> pa.Table:
-        """The `.map` function: one unit's number -> its rows."""
-        unit = table["unit"][0].as_py()
+    def build_unit(self, unit: int) -> pa.Table:
+        """A unit's number -> its rows."""
         rng = np.random.Generator(np.random.Philox(key=int(random_key(self.seed, unit)[0])))
         rows = build_pairs(self._documents(unit), self.shape, self.plan, *self.special_ids, rng)
         return pa.concat_tables([self._columns(rows, unit, copy) for copy in range(self.num_copies)])
@@ -101,19 +102,19 @@ class RowBuilder:
     def describe(self, rows: Dataset, counts: list[WindowCounts]) -> dict[str, Any]:
         """What is in the finished rows, read back from them."""
         num_rows = len(rows)
-        num_random = int(rows.data.column("next_sentence_label").to_numpy().sum(dtype=np.int64))
-        lengths = rows.data.column("length").to_numpy()
+        lengths = rows.data.column("length")
+        num_random = pc.sum(rows.data.column("next_sentence_label")).as_py()
         num_labels = 0
         if self.static:
-            num_labels = int(list_lengths(rows, "masked_lm_positions").sum(dtype=np.int64))
+            num_labels = pc.sum(pc.list_value_length(rows.data.column("masked_lm_positions"))).as_py()
         return {
             "documents": int(self.numbers.size) + self.num_empty,
             "documents_too_short": sum(count.num_too_short for count in counts) + self.num_empty,
             "rows": num_rows,
             "is_next": num_rows - num_random,
             "not_next": num_random,
-            "padded_rows": int((lengths < self.shape.block_size).sum()),
-            "padding_tokens": num_rows * self.shape.block_size - int(lengths.sum(dtype=np.int64)),
+            "padded_rows": pc.sum(pc.less(lengths, self.shape.block_size)).as_py(),
+            "padding_tokens": num_rows * self.shape.block_size - pc.sum(lengths).as_py(),
             "labelled_tokens": num_labels,
         }
 

@@ -3,29 +3,31 @@
     describe_data(Path("data"), [128], tokenizer)
         -> {"documents": {"number": 120, "bytes": 138600, ...}, "tokens": {...}, "rows": {"128": {...}}, ...}
 
-Everything streams: memory is bounded by a batch, 8 bytes a document, and the different words counted.
+Counted unit by unit in worker processes: memory is bounded by a unit, 16 bytes a document, and the different words.
 """
 
 import json
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import xxhash
 from datasets import Dataset, DatasetDict
 from transformers import PreTrainedTokenizerFast
 
 from turkbert.data.arrow import flat_lists, list_lengths
-from turkbert.data.counts import LengthCounts, WordCounter, add_counts
+from turkbert.data.counts import WORDS, Counts, LengthCounts, most_common, once, pack_words, tally, total
+from turkbert.data.stages import CountRows, count_here
 from turkbert.tokenization import word_start_table
 
 MAX_UNKNOWN_SHARE = 0.001
-BYTES_A_BATCH = 4_000_000
-TOKENS_A_BATCH = 1_000_000
+BYTES_A_UNIT = 4_000_000
+TOKENS_A_UNIT = 1_000_000
 ENOUGH_WORDS = 200  # of a length, to say that none of them is ever replaced
 HIDDEN = ("masked", "replaced", "kept")
 
@@ -35,23 +37,27 @@ _CATEGORIES = {"M": "combining_marks", "N": "digits", "P": "punctuation", "S": "
 _IS_SPACE = np.array([chr(point).isspace() for point in range(0x3002)])  # none beyond; the last one is no space
 
 
-def describe_data(data_dir: Path, block_sizes: list[int], tokenizer: PreTrainedTokenizerFast) -> dict[str, Any]:
+def describe_data(
+    data_dir: Path, block_sizes: list[int], tokenizer: PreTrainedTokenizerFast, count: CountRows = count_here
+) -> dict[str, Any]:
     """Statistics of documents/, tokens/ and the block_<size>/ folders of a data folder."""
-    texts = Dataset.load_from_disk(str(data_dir / "documents" / "text"))
     ledger = json.loads((data_dir / "documents" / "ledger.json").read_text("utf-8"))
-    rows = {}
+    texts = Dataset.load_from_disk(str(data_dir / "documents" / "text"))
+    tokens = Dataset.load_from_disk(str(data_dir / "tokens" / "documents"))
+    rows: dict[str, Any] = {str(block_size): {} for block_size in block_sizes}
     for block_size in block_sizes:
         folder = data_dir / f"block_{block_size}"
         splits = DatasetDict.load_from_disk(str(folder))
         counts = json.loads((folder / "stats.json").read_text("utf-8"))
-        rows[str(block_size)] = {
-            split: describe_rows(splits[split], block_size, counts[split], tokenizer) for split in counts
-        }
+        num_rows = sum(split["rows"] for split in counts.values()) * len(block_sizes)
+        for split in counts:
+            name, share = f"{block_size}_{split}", 0.3 * counts[split]["rows"] / num_rows
+            rows[str(block_size)][split] = describe_rows(
+                splits[split], block_size, counts[split], tokenizer, partial(count, name=name, share=share)
+            )
     stats = {
-        "documents": {**describe_texts(texts), **ledger},
-        "tokens": describe_tokens(
-            Dataset.load_from_disk(str(data_dir / "tokens" / "documents")), tokenizer, block_sizes
-        ),
+        "documents": {**describe_texts(texts, partial(count, name="texts", share=0.3)), **ledger},
+        "tokens": describe_tokens(tokens, tokenizer, block_sizes, partial(count, name="tokens", share=0.4)),
         "rows": rows,
     }
     return {**stats, "warnings": find_warnings(stats)}
@@ -74,29 +80,35 @@ def find_warnings(stats: dict[str, Any]) -> list[str]:
     return warnings
 
 
-def describe_texts(texts: Dataset) -> dict[str, Any]:
+def describe_texts(texts: Dataset, count: CountRows = count_here) -> dict[str, Any]:
     """Documents, their copies, bytes and characters; a word is what stands between white space here."""
-    points = np.zeros(0, dtype=np.int64)  # [code point] = number
-    digests, num_bytes, num_words = [], 0, 0
-    for table in _batches(texts, pc.binary_length(texts.data.column("text")).to_numpy(), BYTES_A_BATCH):
-        documents = table["text"].cast(pa.binary()).to_pylist()
-        digests.append(np.fromiter(map(hash, documents), np.int64, len(documents)))  # 64 bits, for this process alone
-        joined = b"\n".join(documents)
-        num_bytes += len(joined) - (len(documents) - 1)
-        text = np.frombuffer(joined.decode().encode("utf-32-le"), dtype=np.uint32)
-        points = add_counts(points, np.bincount(text))
-        points[ord("\n")] -= len(documents) - 1
-        is_space = _IS_SPACE.take(text, mode="clip")
-        num_words += int(np.count_nonzero(is_space[:-1] & ~is_space[1:])) + int(not is_space[0])
+    counts = count(_count_texts, texts, pc.binary_length(texts.data.column("text")).to_numpy(), BYTES_A_UNIT)
     characters: Counter[str] = Counter()
-    for point in np.flatnonzero(points).tolist():
-        characters[character_class(chr(point))] += int(points[point])
+    for point, number in zip(*counts["characters"], strict=True):
+        characters[character_class(chr(point))] += int(number)
     return {
         "number": len(texts),
-        "bytes": num_bytes,
-        "white_space_words": num_words,
-        "duplicates": len(texts) - np.unique(np.concatenate(digests)).size,
+        "bytes": total(counts["bytes"]),
+        "white_space_words": total(counts["white_space_words"]),
+        "duplicates": len(texts) - counts["digests"][0].size,
         "characters": dict(characters.most_common()),
+    }
+
+
+def _count_texts(table: pa.Table) -> Counts:
+    documents = table["text"].cast(pa.binary()).to_pylist()
+    digests = np.array([xxhash.xxh64_intdigest(document) for document in documents], dtype=np.uint64)
+    joined = b"\n".join(documents)
+    num_joints = len(documents) - 1
+    text = np.frombuffer(joined.decode().encode("utf-32-le"), dtype=np.uint32)
+    points, numbers = tally(text)
+    is_space = _IS_SPACE.take(text, mode="clip")
+    num_words = int(np.count_nonzero(is_space[:-1] & ~is_space[1:])) + int(not is_space[0])
+    return {
+        "characters": (points, numbers - num_joints * (points == ord("\n"))),
+        "digests": tally(digests.view(np.int64)),
+        "bytes": once(len(joined) - num_joints),
+        "white_space_words": once(num_words),
     }
 
 
@@ -117,31 +129,22 @@ def character_class(character: str) -> str:
 
 
 def describe_tokens(
-    tokens: Dataset, tokenizer: PreTrainedTokenizerFast, block_sizes: list[int]
+    tokens: Dataset, tokenizer: PreTrainedTokenizerFast, block_sizes: list[int], count: CountRows = count_here
 ) -> dict[str, Any]:
     """Tokens, words (what the tokenizer splits at white space, marks and digits) and lengths."""
-    word_starts = word_start_table(tokenizer)
     is_letter = np.array([token[:1].isalpha() for token in tokenizer.convert_ids_to_tokens([*range(len(tokenizer))])])
-    vocab = np.zeros(word_starts.size, dtype=np.int64)
-    documents, sentences, words, letter_words = (LengthCounts() for _ in range(4))
-    common = WordCounter()
-    for table in _batches(tokens, list_lengths(tokens, "input_ids"), TOKENS_A_BATCH):
-        ids, document_starts = flat_lists(table["input_ids"])
-        vocab += np.bincount(ids, minlength=vocab.size)
-        documents.add(np.diff(document_starts))
-        sentences.add(_sentence_lengths(table["sentence_ends"]))
-        starts = np.flatnonzero(word_starts[ids])
-        lengths = np.diff(starts, append=ids.size)
-        of_letters = is_letter[ids[starts]]
-        words.add(lengths)
-        letter_words.add(lengths[of_letters])
-        common.add(ids, starts[of_letters], lengths[of_letters])
-    number = int(vocab.sum())
-    unknown = int(vocab[tokenizer.unk_token_id])
+    count_tokens = partial(_count_tokens, word_starts=word_start_table(tokenizer), is_letter=is_letter)
+    counts = count(count_tokens, tokens, list_lengths(tokens, "input_ids"), TOKENS_A_UNIT)
+    documents, sentences, words, letter_words = (
+        LengthCounts(counts[name]) for name in ("documents", "sentences", "words", "letter_words")
+    )
+    used, numbers = counts["tokens"]
+    number = int(numbers.sum())
+    unknown = int(numbers[used == tokenizer.unk_token_id].sum())
     return {
         "number": number,
         "vocabulary": len(tokenizer),
-        "vocabulary_used": int(np.count_nonzero(vocab)),
+        "vocabulary_used": used.size,
         "unknown": unknown,
         "unknown_share": unknown / max(number, 1),
         "words": words.summary(),
@@ -150,16 +153,36 @@ def describe_tokens(
         "documents_below_block": {str(size): int(documents.counts[: size - 3].sum()) for size in block_sizes},
         "sentence_lengths": {**sentences.summary(), "histogram": sentences.histogram([*range(1, 101, 3)])},
         "word_lengths": {str(length): number for length, number in letter_words.items()},
-        "most_common_words": [[tokenizer.decode(word), number] for word, number in common.most_common(20)],
+        "most_common_words": [[tokenizer.decode(word), number] for word, number in most_common(counts[WORDS], 20)],
+    }
+
+
+def _count_tokens(table: pa.Table, word_starts: np.ndarray, is_letter: np.ndarray) -> Counts:
+    ids, document_starts = flat_lists(table["input_ids"])
+    starts = np.flatnonzero(word_starts[ids])
+    lengths = np.diff(starts, append=ids.size)
+    of_letters = is_letter[ids[starts]]
+    return {
+        "tokens": tally(ids),
+        "documents": tally(np.diff(document_starts)),
+        "sentences": tally(_sentence_lengths(table["sentence_ends"])),
+        "words": tally(lengths),
+        "letter_words": tally(lengths[of_letters]),
+        WORDS: tally(pack_words(ids, starts[of_letters], lengths[of_letters])),
     }
 
 
 def describe_rows(
-    rows: Dataset, block_size: int, counts: dict[str, int], tokenizer: PreTrainedTokenizerFast
+    rows: Dataset,
+    block_size: int,
+    counts: dict[str, int],
+    tokenizer: PreTrainedTokenizerFast,
+    count: CountRows = count_here,
 ) -> dict[str, Any]:
     """One split's labels, padding, lengths of A and masks; `counts` are those of its stats.json."""
-    length_a = rows.data.column("length_a").to_numpy()
-    labels = rows.data.column("next_sentence_label").to_numpy()
+    is_static = "masked_lm_positions" in rows.column_names
+    count_rows = partial(_count_rows, kinds=_TokenKinds.of(tokenizer) if is_static else None)
+    found = count(count_rows, rows, np.full(len(rows), block_size), TOKENS_A_UNIT)
     edges = np.unique(np.linspace(0, block_size, 33).astype(int)).tolist()
     return {
         **counts,
@@ -167,42 +190,61 @@ def describe_rows(
         "padding_share": counts["padding_tokens"] / (counts["rows"] * block_size),
         "length_a": {
             "edges": edges,
-            "is_next": np.histogram(length_a[labels == 0], edges)[0].tolist(),
-            "not_next": np.histogram(length_a[labels == 1], edges)[0].tolist(),
+            "is_next": LengthCounts(found["length_a_0"]).histogram(edges)["numbers"],
+            "not_next": LengthCounts(found["length_a_1"]).histogram(edges)["numbers"],
         },
-        "masks": describe_masks(rows, tokenizer) if "masked_lm_positions" in rows.column_names else None,
+        "masks": _describe_masks(found) if is_static else None,
     }
 
 
-def describe_masks(rows: Dataset, tokenizer: PreTrainedTokenizerFast) -> dict[str, Any]:
+class _TokenKinds(NamedTuple):
+    """What masks are read with."""
+
+    word_starts: np.ndarray
+    maskable: np.ndarray
+    mask_id: int
+
+    @classmethod
+    def of(cls, tokenizer: PreTrainedTokenizerFast) -> "_TokenKinds":
+        word_starts = word_start_table(tokenizer)
+        maskable = word_starts.copy()
+        maskable[tokenizer.all_special_ids] = False
+        return cls(word_starts, maskable, tokenizer.mask_token_id)
+
+
+def _count_rows(table: pa.Table, kinds: _TokenKinds | None) -> Counts:
+    length_a, labels = table["length_a"].to_numpy(), table["next_sentence_label"].to_numpy()
+    lengths = {f"length_a_{label}": tally(length_a[labels == label]) for label in (0, 1)}
+    return {**lengths, **(_count_masks(table, kinds) if kinds else {})}
+
+
+def _count_masks(table: pa.Table, kinds: _TokenKinds) -> Counts:
     """How many words of static rows are hidden and how, by their number of tokens.
 
     Read from the rows alone: a word that was replaced by itself counts as kept.
     """
-    word_starts = word_start_table(tokenizer)
-    maskable = word_starts.copy()
-    maskable[tokenizer.all_special_ids] = False
-    lengths = {name: LengthCounts() for name in HIDDEN}
-    num_words = 0
-    block_size = rows.features["input_ids"].length
-    for table in _batches(rows, np.full(len(rows), block_size), TOKENS_A_BATCH):
-        ids = table["input_ids"].combine_chunks().flatten().to_numpy()
-        positions, first = flat_lists(table["masked_lm_positions"])
-        was, _ = flat_lists(table["masked_lm_ids"])
-        place = positions + np.repeat(np.arange(len(table)) * block_size, np.diff(first))
-        shown = ids[place]
-        starts = np.flatnonzero(word_starts[was] | (np.diff(place, prepend=-2) != 1))
-        word_lengths = np.diff(starts, append=place.size)
-        is_masked = np.logical_and.reduceat(shown == tokenizer.mask_token_id, starts)
-        is_kept = np.logical_and.reduceat(shown == was, starts)
-        for name, chosen in zip(HIDDEN, (is_masked, ~is_masked & ~is_kept, is_kept), strict=True):
-            lengths[name].add(word_lengths[chosen])
-        # A replacement begins one word as the word before it did; what [MASK] hides is added.
-        num_words += int(np.count_nonzero(maskable[ids])) + int(np.count_nonzero(is_masked))
+    ids = table["input_ids"].combine_chunks().flatten().to_numpy()
+    block_size = ids.size // len(table)
+    positions, first = flat_lists(table["masked_lm_positions"])
+    was, _ = flat_lists(table["masked_lm_ids"])
+    place = positions + np.repeat(np.arange(len(table)) * block_size, np.diff(first))
+    shown = ids[place]
+    starts = np.flatnonzero(kinds.word_starts[was] | (np.diff(place, prepend=-2) != 1))
+    word_lengths = np.diff(starts, append=place.size)
+    is_masked = np.logical_and.reduceat(shown == kinds.mask_id, starts)
+    is_kept = np.logical_and.reduceat(shown == was, starts)
+    hidden = zip(HIDDEN, (is_masked, ~is_masked & ~is_kept, is_kept), strict=True)
+    # A replacement begins one word as the word before it did; what [MASK] hides is added.
+    num_words = int(np.count_nonzero(kinds.maskable[ids])) + int(np.count_nonzero(is_masked))
+    return {**{name: tally(word_lengths[chosen]) for name, chosen in hidden}, "maskable_words": once(num_words)}
+
+
+def _describe_masks(counts: Counts) -> dict[str, Any]:
+    lengths = {name: LengthCounts(counts[name]) for name in HIDDEN}
     all_lengths = sorted({length for counts in lengths.values() for length, _ in counts.items()})
     by_tokens = {str(length): {name: lengths[name][length] for name in HIDDEN} for length in all_lengths}
     return {
-        "words": num_words,
+        "words": total(counts["maskable_words"]),
         **{name: counts.number for name, counts in lengths.items()},
         "by_tokens": by_tokens,
         "never_replaced": [
@@ -211,15 +253,6 @@ def describe_masks(rows: Dataset, tokenizer: PreTrainedTokenizerFast) -> dict[st
             if sum(kinds.values()) >= ENOUGH_WORDS and not kinds["replaced"] and lengths["replaced"].number
         ],
     }
-
-
-def _batches(rows: Dataset, sizes: np.ndarray, batch_size: int) -> Iterator[pa.Table]:
-    """Runs of rows of about `batch_size` together, by the size of each."""
-    unit = (np.cumsum(sizes, dtype=np.int64) - 1) // batch_size
-    bounds = np.append(np.unique(unit, return_index=True)[1], len(rows)).tolist()
-    arrow = rows.with_format("arrow")
-    for start, stop in zip(bounds[:-1], bounds[1:], strict=True):
-        yield arrow[start:stop]
 
 
 def _sentence_lengths(sentence_ends: pa.ChunkedArray) -> np.ndarray:

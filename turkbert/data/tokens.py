@@ -8,6 +8,7 @@ from itertools import chain, islice
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from transformers import PreTrainedTokenizerFast
 
 from turkbert.data.arrow import list_array
@@ -34,7 +35,6 @@ class DocumentTokenizer:
 
     def __init__(self, tokenizer: PreTrainedTokenizerFast):
         self.tokenizer = tokenizer.backend_tokenizer
-        self.separator, self.separator_id = tokenizer.sep_token, tokenizer.sep_token_id
         self.special = re.compile("|".join(map(re.escape, tokenizer.all_special_tokens)))
         self._forget()
 
@@ -48,13 +48,11 @@ class DocumentTokenizer:
 
     def __call__(self, table: pa.Table) -> pa.Table:
         sentences = [split_sentences(text) for text in table["text"].to_pylist()]
-        words = [sentence.split() for sentence in chain.from_iterable(sentences)]
-        tokens, word_lengths = self._tokenize(list(chain.from_iterable(words)))
+        words = pc.utf8_split_whitespace(pa.array(chain.from_iterable(sentences), pa.string()))  # of each sentence
+        tokens, word_lengths = self._tokenize(words.flatten())
 
-        num_words = np.fromiter(map(len, words), dtype=np.int64, count=len(words))  # of each sentence
         word_ends = np.concatenate([[0], np.cumsum(word_lengths)])
-        lengths = np.diff(word_ends[np.concatenate([[0], np.cumsum(num_words)])])  # of sentences, in tokens
-
+        lengths = np.diff(word_ends[words.offsets.to_numpy()])  # of sentences, in tokens
         num_documents = len(sentences)
         document = np.repeat(np.arange(num_documents), [len(of_document) for of_document in sentences])
         document_lengths = np.bincount(document, weights=lengths, minlength=num_documents).astype(np.int64)
@@ -68,32 +66,35 @@ class DocumentTokenizer:
             }
         )
 
-    def _tokenize(self, words: list[str]) -> tuple[np.ndarray, np.ndarray]:
-        """Words -> (their tokens end to end, int32; the number of tokens of each word)."""
+    def _tokenize(self, words: pa.StringArray) -> tuple[np.ndarray, np.ndarray]:
+        """Words -> (their tokens end to end, the number of tokens of each word), both int32."""
         if len(self._numbers) > MAX_WORDS:
             self._forget()
         num_known = len(self._numbers)
-        numbers = np.fromiter(map(self._numbers.__getitem__, words), dtype=np.int64, count=len(words))
+        encoded = pc.dictionary_encode(words)
+        different = encoded.dictionary.to_pylist()
+        numbers = np.fromiter(map(self._numbers.__getitem__, different), dtype=np.int32, count=len(different))
         self._remember(list(islice(self._numbers, num_known, None)))
+        numbers = numbers[encoded.indices.to_numpy()]
         starts, lengths = self._starts[numbers], self._starts[numbers + 1] - self._starts[numbers]
-        first = np.cumsum(lengths) - lengths
-        source = np.repeat(starts - first, lengths) + np.arange(int(lengths.sum()))
+        first = np.cumsum(lengths, dtype=np.int32) - lengths
+        source = np.repeat(starts - first, lengths)
+        source += np.arange(source.size, dtype=np.int32)
         return self._tokens[source], lengths
 
     def _remember(self, words: list[str]) -> None:
-        # A thousand words a text, a separator after each: half the time of a thousand texts.
-        groups = ("\n".join(words[first : first + 1000]) + "\n" for first in range(0, len(words), 1000))
-        texts = [self.special.sub("\ufffd", group).replace("\n", f" {self.separator} ") for group in groups]
-        lengths, tokens = [np.zeros(0, dtype=np.int64)], [self._tokens]
-        for encoding in self.tokenizer.encode_batch_fast(texts, add_special_tokens=False):
-            ids = np.array(encoding.ids, dtype=np.int32)
-            is_separator = ids == self.separator_id
-            lengths.append(np.diff(np.flatnonzero(is_separator), prepend=-1) - 1)
-            tokens.append(ids[~is_separator])
-        self._starts = np.concatenate([self._starts, self._starts[-1] + np.cumsum(np.concatenate(lengths))])
-        self._tokens = np.concatenate(tokens)
+        # A thousand words a text: a third of the time of a thousand texts.
+        groups = ["\n".join(words[first : first + 1000]) for first in range(0, len(words), 1000)]
+        texts = [self.special.sub("\ufffd", group).split("\n") for group in groups]
+        lengths, tokens = [np.zeros(0, dtype=np.int32)], [self._tokens]
+        encodings = self.tokenizer.encode_batch(texts, is_pretokenized=True, add_special_tokens=False)
+        for text, encoding in zip(texts, encodings, strict=True):
+            tokens.append(np.array(encoding.ids, dtype=np.int32))
+            lengths.append(np.bincount(np.array(encoding.word_ids, dtype=np.int64), minlength=len(text)))
+        ends = self._starts[-1] + np.cumsum(np.concatenate(lengths), dtype=np.int32)
+        self._starts, self._tokens = np.concatenate([self._starts, ends]), np.concatenate(tokens)
 
     def _forget(self) -> None:
         self._numbers = _Numbers()
-        self._starts = np.zeros(1, dtype=np.int64)  # where each word's tokens begin in _tokens, and the end
+        self._starts = np.zeros(1, dtype=np.int32)  # where each word's tokens begin in _tokens, and the end
         self._tokens = np.empty(0, dtype=np.int32)
