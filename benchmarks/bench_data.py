@@ -81,22 +81,43 @@ print(500 * 32 * 128, time.perf_counter() - start)
 """
 
 
-class PeakMemory(threading.Thread):
-    """Samples the largest anonymous memory (RssAnon) of any process of a tree."""
+TENTH = """
+import sys, time
+from turkbert.data.documents import CorpusLedger, read_documents
+texts = [text for path in sys.argv[2:] for text in read_documents(path, CorpusLedger())]
+open(sys.argv[1], "w").write("\\n\\n".join(texts[::10]))
+print(0, 0)
+"""
 
-    def __init__(self, process: subprocess.Popen):
+ASKED = {
+    "one process / bare": ">= 0.6",
+    "two processes / bare two": ">= 0.6",
+    "two / one": ">= 1.8",
+    "blocks 128 and 512 / 128": "<= 1.3",
+    "different rows of 1, 2 and 4 processes": "1",
+}
+Row = tuple[str, str, str]
+
+
+class PeakMemory(threading.Thread):
+    """Samples the largest anonymous memory (RssAnon, bytes) of any process of a tree, stage by stage."""
+
+    def __init__(self, process: subprocess.Popen, folder: Path):
         super().__init__(daemon=True)
         self.process = psutil.Process(process.pid)
-        self.peak = 0
+        self.folder = folder
+        self.peaks: dict[str, int] = {}
 
     def run(self) -> None:
         while self.process.is_running() and self.process.status() != psutil.STATUS_ZOMBIE:
+            staging = next(self.folder.glob("**/_staging-*"), None)
+            stage = staging.name.removeprefix("_staging-") if staging else "between"
             try:
                 for member in [self.process, *self.process.children(recursive=True)]:
-                    self.peak = max(self.peak, _anonymous_bytes(member.pid))
+                    self.peaks[stage] = max(self.peaks.get(stage, 0), _anonymous_bytes(member.pid))
             except (psutil.NoSuchProcess, OSError):
                 pass
-            time.sleep(0.05)
+            time.sleep(0.03)
 
 
 def _anonymous_bytes(pid: int) -> int:
@@ -104,8 +125,9 @@ def _anonymous_bytes(pid: int) -> int:
     return next((1024 * int(line.split()[1]) for line in status.splitlines() if line.startswith("RssAnon")), 0)
 
 
-def run_script(name: str, folder: Path, corpus: list[str], **settings) -> tuple[float, int]:
-    """Seconds and peak RssAnon (bytes) of one script in a fresh process."""
+def run_script(name: str, folder: Path, corpus: list[str], **settings) -> tuple[float, dict[str, int]]:
+    """Seconds and peak RssAnon (bytes) by stage of one script in a fresh process."""
+    folder.mkdir(parents=True, exist_ok=True)
     config = folder / "config.json"
     paths = {"data_dir": str(folder / "data"), "corpus": corpus}
     config.write_text(json.dumps({**CONFIG, **paths, **settings}))
@@ -113,12 +135,12 @@ def run_script(name: str, folder: Path, corpus: list[str], **settings) -> tuple[
     process = subprocess.Popen(
         [sys.executable, str(ROOT / "scripts" / name), str(config)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
     )
-    memory = PeakMemory(process)
+    memory = PeakMemory(process, folder)
     memory.start()
     _, errors = process.communicate()
     if process.returncode:
         raise SystemExit(errors.decode()[-2000:])
-    return time.perf_counter() - start, memory.peak
+    return time.perf_counter() - start, memory.peaks
 
 
 def run_code(code: str, *words: str, processes: int = 1) -> float:
@@ -149,11 +171,8 @@ def main() -> None:
     arguments = parser.parse_args()
     files = sorted(path for pattern in arguments.corpus for path in glob.glob(pattern))
     work = Path(tempfile.mkdtemp(prefix="bench_data_"))
-    tokenizer_dir = str(work / "tokenizer")
-    rows: list[tuple[str, str, str]] = []
     try:
-        run_script("train_tokenizer.py", work, files, tokenizer_dir=tokenizer_dir)
-        measure(rows, work, files, tokenizer_dir, arguments.repeats)
+        rows = measure(work, files, arguments.repeats)
     finally:
         shutil.rmtree(work)
     date = time.strftime("%Y%m%d")
@@ -164,72 +183,89 @@ def main() -> None:
     (arguments.output / f"data_{os.cpu_count()}cores_{date}.md").write_text(header + table + "\n")
 
 
-def measure(rows: list, work: Path, files: list[str], tokenizer_dir: str, repeats: int) -> None:
-    """Append (what, measured, asked) rows; every ratio is between figures of the same repeat."""
-    seconds: dict[str, list[float]] = {}
-    ratios: dict[str, list[float]] = {}
+def measure(work: Path, files: list[str], repeats: int) -> list[Row]:
+    """(what, measured, asked); every ratio is between figures of one repeat, and the median of them is told."""
+    run_script("train_tokenizer.py", work / "first", files, tokenizer_dir=str(work / "tokenizer"))
+    tokenizer_dir = str(work / "tokenizer")
+    figures: dict[str, list[float]] = {}
     for repeat in range(repeats):
-        bare = {n: run_code(BARE, tokenizer_dir, *files, processes=n) / 1e6 for n in (1, 2)}
-        fresh = work / f"fresh_{repeat}"
-        timed = {}
-        for name, settings in {
-            "one": {"preprocessing_num_workers": 1},
-            "two": {"preprocessing_num_workers": 2},
-            "both": {"preprocessing_num_workers": 1, **BOTH_BLOCKS},
-        }.items():
-            folder = fresh / name
-            folder.mkdir(parents=True)
-            timed[name], peak = run_script("prepare_data.py", folder, files, tokenizer_dir=tokenizer_dir, **settings)
-            ratios.setdefault(f"peak RssAnon, {name} (MB)", []).append(peak / 1e6)
-        megabytes = text_size(fresh / "one") / 1e6
-        for name, value in timed.items():
-            seconds.setdefault(name, []).append(megabytes / value)
-        for n in (1, 2):
-            seconds.setdefault(f"bare {n}", []).append(bare[n])
-        ratios.setdefault("one process / bare", []).append(megabytes / timed["one"] / bare[1])
-        ratios.setdefault("two processes / bare two", []).append(megabytes / timed["two"] / bare[2])
-        ratios.setdefault("two / one", []).append(timed["one"] / timed["two"])
-        ratios.setdefault("128 and 512 / 128", []).append(timed["both"] / timed["one"])
-        same = hashes(fresh / "one") == hashes(fresh / "two")
-        ratios.setdefault("rows equal for 1 and 2 processes", []).append(float(same))
+        folder = work / "repeat"
+        for name, value in speeds(folder, files, tokenizer_dir).items():
+            figures.setdefault(name, []).append(value)
         if repeat == 0:
-            loading(rows, fresh / "one", tokenizer_dir, work, files)
-            training(rows, tokenizer_dir, files)
-        shutil.rmtree(fresh)
-    for name, values in seconds.items():
-        rows.append((f"{name}, MB/s of text", f"{statistics.median(values):.2f}", ""))
-    asked = {"one process / bare": ">= 0.6", "two processes / bare two": ">= 0.6", "two / one": ">= 1.8"}
-    asked |= {"128 and 512 / 128": "<= 1.3", "rows equal for 1 and 2 processes": "1"}
-    for name, values in ratios.items():
-        limit = asked.get(name, "< 1000" if "RssAnon" in name else "")
-        rows.append((name, f"{statistics.median(values):.2f}", limit))
+            rows = memory(folder, files, tokenizer_dir)
+            rows += loading(folder, files, tokenizer_dir) + training(files, tokenizer_dir)
+        shutil.rmtree(folder)
+    return [(name, f"{statistics.median(values):.2f}", ASKED.get(name, "")) for name, values in figures.items()] + rows
 
 
-def text_size(folder: Path) -> int:
-    """Bytes of UTF-8 text in data/documents."""
-    from datasets import Dataset
+def speeds(folder: Path, files: list[str], tokenizer_dir: str) -> dict[str, float]:
+    """Raw text to committed rows with 1 and 2 processes and with both block sizes, beside the bare tokenizer."""
+    bare = {n: run_code(BARE, tokenizer_dir, *files, processes=n) / 1e6 for n in (1, 2)}
+    runs = {
+        "one": {"preprocessing_num_workers": 1},
+        "two": {"preprocessing_num_workers": 2},
+        "four": {"preprocessing_num_workers": 4},
+        "both": {"preprocessing_num_workers": 1, **BOTH_BLOCKS},
+    }
+    seconds = {
+        name: run_script("prepare_data.py", folder / name, files, tokenizer_dir=tokenizer_dir, **settings)[0]
+        for name, settings in runs.items()
+    }
+    megabytes = json.loads((folder / "one" / "data" / "documents" / "ledger.json").read_text())["bytes"] / 1e6
+    rows = {hashes(folder / name) for name in ("one", "two", "four")}
+    return {
+        "bare tokenizer, one process, MB/s": bare[1],
+        "bare tokenizer, two processes, MB/s": bare[2],
+        "one process, MB/s": megabytes / seconds["one"],
+        "two processes, MB/s": megabytes / seconds["two"],
+        "one process / bare": megabytes / seconds["one"] / bare[1],
+        "two processes / bare two": megabytes / seconds["two"] / bare[2],
+        "two / one": seconds["one"] / seconds["two"],
+        "blocks 128 and 512 / 128": seconds["both"] / seconds["one"],
+        "different rows of 1, 2 and 4 processes": len(rows),
+    }
 
-    column = Dataset.load_from_disk(str(folder / "data" / "documents" / "text")).data.column("text")
-    return sum(chunk.buffers()[2].size if chunk.buffers()[2] else 0 for chunk in column.chunks)
+
+def memory(folder: Path, files: list[str], tokenizer_dir: str) -> list[Row]:
+    """Peak RssAnon of each stage for a tenth of the documents and for all of them, and the speed of random words."""
+    settings = {"tokenizer_dir": tokenizer_dir, "preprocessing_num_workers": 1}
+    tenth = folder / "tenth.txt"
+    run_code(TENTH, str(tenth), *files)
+    _, of_tenth = run_script("prepare_data.py", folder / "tenth", [str(tenth)], **settings)
+    _, of_whole = run_script("prepare_data.py", folder / "whole", files, **settings)
+    shutil.rmtree(folder / "whole" / "data" / "random_words")
+    seconds, _ = run_script("build_random_words.py", folder / "whole", files, **settings)
+    megabytes = json.loads((folder / "whole" / "data" / "documents" / "ledger.json").read_text())["bytes"] / 1e6
+    speed = ("random words from token rows, MB/s of text", f"{megabytes / seconds:.1f}", ">= 3")
+    return [speed] + [
+        (
+            f"peak RssAnon of {stage}, a tenth and the whole, MB",
+            f"{of_tenth[stage] / 1e6:.0f}, {of_whole[stage] / 1e6:.0f}",
+            "< 1000, + 10 %" if stage != "tokens" else "< 1000 (words remembered: up to 300)",
+        )
+        for stage in of_whole
+        if stage in of_tenth and stage != "between"
+    ]
 
 
-def loading(rows: list, folder: Path, tokenizer_dir: str, work: Path, files: list[str]) -> None:
+def loading(folder: Path, files: list[str], tokenizer_dir: str) -> list[Row]:
     """Tokens a second from Arrow rows to tensors, one process."""
     single = ["--block_sizes", "128", "--stage_fractions", "1.0", "--stage_batch_sizes", "32"]
     common = [*single, "--tokenizer_dir", tokenizer_dir]
-    static = run_code(LOADING, *common, "--data_dir", str(folder / "data"))
-    rows.append(("loading, static masks, M tokens/s", f"{static / 1e6:.2f}", ">= 3"))
-    dynamic_dir = work / "dynamic"
-    dynamic_dir.mkdir()
-    run_script("prepare_data.py", dynamic_dir, files, tokenizer_dir=tokenizer_dir, masking="dynamic")
-    dynamic = run_code(LOADING, *common, "--data_dir", str(dynamic_dir / "data"), "--masking", "dynamic")
-    rows.append(("loading, dynamic masks, M tokens/s", f"{dynamic / 1e6:.2f}", ">= 1"))
+    static = run_code(LOADING, *common, "--data_dir", str(folder / "one" / "data"))
+    run_script("prepare_data.py", folder / "dynamic", files, tokenizer_dir=tokenizer_dir, masking="dynamic")
+    dynamic = run_code(LOADING, *common, "--data_dir", str(folder / "dynamic" / "data"), "--masking", "dynamic")
+    return [
+        ("loading, static masks, M tokens/s", f"{static / 1e6:.2f}", ">= 3"),
+        ("loading, dynamic masks, M tokens/s", f"{dynamic / 1e6:.2f}", ">= 1"),
+    ]
 
 
-def training(rows: list, tokenizer_dir: str, files: list[str]) -> None:
+def training(files: list[str], tokenizer_dir: str) -> list[Row]:
     """Training the tokenizer, beside a bare train_from_iterator on the same stream of documents."""
     ratio = run_code(TRAINING, "ours", tokenizer_dir, *files) / run_code(TRAINING, "bare", tokenizer_dir, *files)
-    rows.append(("training the tokenizer / bare train_from_iterator", f"{ratio:.2f}", "<= 1.3"))
+    return [("training the tokenizer / bare train_from_iterator", f"{ratio:.2f}", "<= 1.3")]
 
 
 if __name__ == "__main__":
