@@ -244,13 +244,17 @@ def test_logs_are_there_and_plausible(trainer_of):
         assert 0 < log["mlm_loss"] < 2 * math.log(1000) and 0 < log["nsp_loss"] < 2
         assert log["tokens_per_second"] == pytest.approx(log["pairs_per_second"] * log["block_size"])
         assert 0 < log["grad_norm"] < 100 and 0 < log["learning_rate"] <= 0.01
+        assert 0 < log["useful_tokens_per_second"] <= log["tokens_per_second"]
+        assert 0 <= log["waiting_for_data"] < 1 and log["peak_memory_gb"] > 0.1
+    assert [log["tokens_seen"] for log in logs] == [256 * log["step"] for log in logs]
 
 
 def test_speed_leaves_evaluation_and_saving_out(trainer_of, monkeypatch):
     """A clock that gains one second a micro-batch and a thousand a save or evaluation."""
     trainer = trainer_of(logging_steps=1, max_steps=6, eval_steps=2, gradient_accumulation_steps=2)
     now = [0.0]
-    monkeypatch.setattr("turkbert.training.trainer.time", SimpleNamespace(perf_counter=lambda: now[0]))
+    for module in ("trainer", "speed"):
+        monkeypatch.setattr(f"turkbert.training.{module}.time", SimpleNamespace(perf_counter=lambda: now[0]))
     for name, seconds in (("training_step", 1), ("_write_checkpoint", 1000)):
         monkeypatch.setattr(trainer, name, slowed(getattr(trainer, name), now, seconds))
     monkeypatch.setattr(trainer_module, "compute_metrics", slowed(trainer_module.compute_metrics, now, 1000))

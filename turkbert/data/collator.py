@@ -13,6 +13,7 @@ import torch
 from turkbert.data.masking import WholeWordMasker
 
 IGNORED = -100  # the label of a token that is not predicted
+_TOKENS_A_WORD = 1.5  # of Turkish; words are chosen, so the number of tokens spreads by so much more
 
 
 class DataCollatorForPretraining:
@@ -21,14 +22,17 @@ class DataCollatorForPretraining:
     Args:
         masker: hides words of unmasked (dynamic) rows; rows with static masks need none.
         seed: of the dynamic masks.
+        labelled_share: share of the tokens that are labelled, where every batch of one size must have one shape
+            (torch.compile): room is made for six standard deviations more.
 
     The call takes a list of rows as a data set gives them, or a dict of their columns as arrays (the fast way). Rows
     to be masked need `row`, their number, and may have `epoch`: masks are a pure function of (seed, epoch, row).
     """
 
-    def __init__(self, masker: WholeWordMasker | None = None, seed: int = 0):
+    def __init__(self, masker: WholeWordMasker | None = None, seed: int = 0, labelled_share: float | None = None):
         self.masker = masker
         self.seed = seed
+        self.labelled_share = labelled_share
 
     def __call__(self, rows: list[Mapping[str, Any]] | Mapping[str, np.ndarray]) -> dict[str, torch.Tensor]:
         """Returns:
@@ -54,11 +58,19 @@ class DataCollatorForPretraining:
             "token_type_ids": torch.from_numpy(token_type_ids.astype(np.int64)),
             "labels": torch.from_numpy(labels.reshape(input_ids.shape)),
             "next_sentence_label": torch.from_numpy(np.asarray(columns["next_sentence_label"]).astype(np.int64)),
-            "labelled_positions": torch.from_numpy(_to_bucket(positions, input_ids.size)),
+            "labelled_positions": torch.from_numpy(_pad(positions, self._room(positions.size, input_ids.size))),
         }
         if (length < num_tokens).any():
             batch["attention_mask"] = torch.from_numpy((column < length).astype(np.int64))
         return batch
+
+    def _room(self, num_labelled: int, num_slots: int) -> int:
+        """How many positions to send: as few buckets as hold them, or as hold any batch's where shapes are fixed."""
+        bucket = min(64, max(8, num_slots // 32))
+        if self.labelled_share is not None:
+            mean = self.labelled_share * num_slots
+            num_labelled = max(num_labelled, round(mean + 6 * (_TOKENS_A_WORD * mean) ** 0.5))
+        return max(1, -(-num_labelled // bucket)) * bucket
 
     def _mask(
         self, input_ids: np.ndarray, columns: Mapping[str, np.ndarray]
@@ -86,9 +98,7 @@ def _flat_labels(positions: list, ids: list, num_tokens: int) -> tuple[np.ndarra
     return np.concatenate([np.asarray(p, dtype=np.int64) for p in positions]) + row * num_tokens, np.concatenate(ids)
 
 
-def _to_bucket(positions: np.ndarray, num_slots: int) -> np.ndarray:
-    # One bucket is a 32nd of the batch's tokens: with 15 % of the words labelled, a run sees three or four shapes.
-    bucket = max(8, num_slots // 32)
-    padded = np.zeros(max(1, -(-positions.size // bucket)) * bucket, dtype=np.int64)
+def _pad(positions: np.ndarray, room: int) -> np.ndarray:
+    padded = np.zeros(room, dtype=np.int64)
     padded[: positions.size] = positions
     return padded

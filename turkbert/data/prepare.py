@@ -272,10 +272,13 @@ def build_masker(
     )
 
 
-def build_collator(args: RunArguments, tokenizer: PreTrainedTokenizerFast, seed: int) -> DataCollatorForPretraining:
+def build_collator(
+    args: RunArguments, tokenizer: PreTrainedTokenizerFast, seed: int, fixed_shapes: bool = False
+) -> DataCollatorForPretraining:
     """The collator for the rows of data_dir; it masks those that are not masked yet."""
     words = RandomWordSet.load(Path(args.data.data_dir, "random_words"))
-    return DataCollatorForPretraining(build_masker(args.data, tokenizer, words), seed)
+    share = args.data.mlm_probability if fixed_shapes else None
+    return DataCollatorForPretraining(build_masker(args.data, tokenizer, words), seed, share)
 
 
 def usable_first_tokens(tokenizer: PreTrainedTokenizerFast) -> np.ndarray:

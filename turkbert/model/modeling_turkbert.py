@@ -35,8 +35,7 @@ from transformers.utils.generic import can_return_tuple
 from transformers.utils.output_capturing import capture_outputs
 
 from .configuration_turkbert import TurkBertConfig
-
-IGNORE_INDEX = -100
+from .loss import IGNORE_INDEX, labelled_cross_entropy
 
 
 class TurkBertEmbeddings(nn.Module):
@@ -288,7 +287,9 @@ class TurkBertModel(TurkBertPreTrainedModel):
             raise ValueError("give either input_ids or inputs_embeds")
         hidden_states = self.embeddings(input_ids, token_type_ids, position_ids, inputs_embeds)
         mask: Any = None  # for the eager kernel floats to add, for others booleans, lengths or a BlockMask
-        if attention_mask is not None:
+        if attention_mask is not None and attention_mask.is_cuda and self.training and self.config._attn_implementation == "sdpa":
+            mask = attention_mask[:, None, None, :].bool()  # below, the device is asked whether any token is padding
+        elif attention_mask is not None:
             mask = create_bidirectional_mask(
                 config=self.config, inputs_embeds=hidden_states, attention_mask=attention_mask
             )
@@ -306,7 +307,7 @@ class TurkBertForPreTrainingOutput(ModelOutput):
     loss: sum of the losses whose labels were given.
     mlm_loss: mean cross-entropy over the labelled positions; 0 if there are none.
     nsp_loss: mean cross-entropy over the rows.
-    prediction_logits: (B, T, V), or (N, V) where labels or labelled_positions were given.
+    prediction_logits: (B, T, V), or (N, V) where labels or labelled_positions were given; None without return_logits.
     seq_relationship_logits: (B, 2).
     hidden_states, attentions: one (B, T, H) and (B, A, T, T) a layer, if asked for.
     """
@@ -342,23 +343,32 @@ class TurkBertWithLMHead(TurkBertPreTrainedModel):
         hidden_states: torch.Tensor,  # (B, T, H)
         labels: torch.Tensor | None,  # (B, T)
         labelled_positions: torch.Tensor | None,  # (N,)
-    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        return_logits: bool = True,
+    ) -> tuple[torch.Tensor | None, torch.Tensor | None]:
         """Word logits and, with labels, their loss.
 
         Over a large vocabulary the head is the dearest layer, and 85 % of its rows have no label: with labels, or
-        with `labelled_positions` alone, it runs on those positions only, and the logits are (N, V).
+        with `labelled_positions` alone, it runs on those positions only, and the logits are (N, V). Training needs
+        no logits: without them the loss never holds more than a part of them.
         """
         if labels is not None and labelled_positions is None:
             # nonzero waits for the GPU, which is why a collator sends the positions.
             labelled_positions = (labels.flatten() != IGNORE_INDEX).nonzero().squeeze(-1)
         if labelled_positions is None:
             return self.cls.predictions(hidden_states), None  # (B, T, V)
-        logits = self.cls.predictions(hidden_states.flatten(0, 1).index_select(0, labelled_positions))  # (N, V)
+        head, logits = self.cls.predictions, None
+        hidden_states = hidden_states.flatten(0, 1).index_select(0, labelled_positions)  # (N, H)
         if labels is None:
-            return logits, None
+            return head(hidden_states), None
         labels = labels.flatten().index_select(0, labelled_positions)
+        if return_logits:
+            logits = head(hidden_states)  # (N, V)
+            total = F.cross_entropy(logits.float(), labels, ignore_index=IGNORE_INDEX, reduction="sum")
+        else:
+            total = labelled_cross_entropy(
+                head.transform(hidden_states), head.decoder.weight, head.decoder.bias, labels
+            )
         # Not reduction="mean", which is NaN in a batch without a labelled token.
-        total = F.cross_entropy(logits.float(), labels, ignore_index=IGNORE_INDEX, reduction="sum")
         return logits, total / (labels != IGNORE_INDEX).sum().clamp(min=1)
 
 
@@ -384,6 +394,7 @@ class TurkBertForPreTraining(TurkBertWithLMHead):
         labels: torch.Tensor | None = None,
         next_sentence_label: torch.Tensor | None = None,
         labelled_positions: torch.Tensor | None = None,
+        return_logits: bool = True,
         **kwargs: Any,
     ) -> tuple | TurkBertForPreTrainingOutput:
         """Predict the masked words and whether B follows A.
@@ -392,11 +403,14 @@ class TurkBertForPreTraining(TurkBertWithLMHead):
         next_sentence_label: (B,) 0 where B follows A, 1 where B is random.
         labelled_positions: (N,) indices into the B * T labels, padded to any length with positions labelled -100;
             found from `labels` if left out. Given, they keep all shapes fixed, for torch.compile and CUDA graphs.
+        return_logits: False gives no `prediction_logits` with labels, for a faster step in less memory.
         """
         outputs = self.bert(
             input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds, return_dict=True, **kwargs
         )
-        prediction_logits, mlm_loss = self.predict_words(outputs.last_hidden_state, labels, labelled_positions)
+        prediction_logits, mlm_loss = self.predict_words(
+            outputs.last_hidden_state, labels, labelled_positions, return_logits
+        )
         seq_relationship_logits = self.cls.seq_relationship(outputs.pooler_output)
         nsp_loss = None
         if next_sentence_label is not None:

@@ -136,10 +136,11 @@ def build_trainer(
         build_model(args, tokenizer, checkpoint),
         training,
         rows,
-        build_collator(args, tokenizer, training.seed),
+        build_collator(args, tokenizer, training.seed, training.torch_compile),
         tokenizer,
         nsp_class_weights(args) if with_nsp else {},
         run_contract(args, training, tokenizer),
+        args.data.mlm_probability,
     )
     trainer.add_callback(StageCallback(trainer.sampler))
     trainer.add_callback(SamplesCallback(texts, with_nsp))

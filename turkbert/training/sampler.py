@@ -77,6 +77,19 @@ class StagedBatchSampler(Sampler[list[int]]):
         """The stage of an optimizer step, counted from 0; the last one beyond the end."""
         return next((stage for stage in self.stages if step < stage.last_step), self.stages[-1])
 
+    def rows_of_step(self, step: int) -> int:
+        """Rows of an optimizer step, over all processes."""
+        return self.stage_of(step).batch_size * self.gradient_accumulation_steps * self.world_size
+
+    def tokens_before(self, step: int) -> int:
+        """Tokens, padding included, of all steps before `step`."""
+        return sum(
+            max(0, min(step, stage.last_step) - stage.first_step)
+            * self.rows_of_step(stage.first_step)
+            * stage.block_size
+            for stage in self.stages
+        )
+
     def rows_of(self, number: int) -> BatchRows:
         """What is in this process's micro-batch `number`."""
         step, micro_batch = divmod(number, self.gradient_accumulation_steps)

@@ -28,6 +28,7 @@ from turkbert.tokenization import save_tokenizer
 from turkbert.training.checkpoint import PREFIX, rotate
 from turkbert.training.metrics import batch_sums, compute_metrics
 from turkbert.training.sampler import EvaluationRows, StagedBatchSampler, StagedRows, plan_stages
+from turkbert.training.speed import SpeedMeter, flop_per_token, peak_flops, peak_memory
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +42,7 @@ class PretrainingTrainer(Trainer):
         rows: {block size: DatasetDict(train, validation)}, one block size a stage.
         nsp_class_weights: {block size: weights of IS_NEXT and NOT_NEXT}; empty where NSP is off.
         contract: what a checkpoint must agree on to be resumed; written into its manifest.
+        mlm_probability: share of the words that are labelled, to reckon the model's FLOPs with.
     """
 
     def __init__(
@@ -52,6 +54,7 @@ class PretrainingTrainer(Trainer):
         tokenizer: PreTrainedTokenizerFast,
         nsp_class_weights: Mapping[int, list[float]],
         contract: dict[str, Any] | None = None,
+        mlm_probability: float = 0.15,
         **kwargs: Any,
     ):
         num_rows = {block_size: splits["train"].num_rows for block_size, splits in rows.items()}
@@ -84,8 +87,14 @@ class PretrainingTrainer(Trainer):
         self._task_losses = torch.zeros(2, device=args.device)  # sums of (MLM, NSP) since the last log
         # Steps with a gradient that is not finite: (since the last log, in a row)
         self._bad_steps = torch.zeros(2, device=args.device)
-        self._log_start: tuple[int, float] | None = None  # (step, seconds) of the last log, or of the first step
-        self._seconds_aside = 0.0  # spent on evaluation and saving since then
+        sizes = {
+            name: getattr(model.config, name)
+            for name in ("hidden_size", "num_hidden_layers", "intermediate_size", "vocab_size")
+        }
+        flop = {size: flop_per_token(**sizes, block_size=size, mlm_probability=mlm_probability) for size in rows}
+        half = args.bf16 or args.fp16
+        peak = args.peak_tflops * 1e12 if args.peak_tflops else peak_flops(args.device) if half else None
+        self.meter = SpeedMeter(sampler, flop, peak)
 
     # ---- data
 
@@ -119,6 +128,32 @@ class PretrainingTrainer(Trainer):
             "in_order": args.dataloader_in_order,
         }
 
+    def get_batch_samples(self, epoch_iterator, num_batches, device):
+        """The micro-batches of a step, while the time that is waited for them is taken."""
+        self.meter.start(self.state.global_step)
+        started = time.perf_counter()
+        batches, num_labelled = super().get_batch_samples(epoch_iterator, num_batches, device)
+        self.meter.waited += time.perf_counter() - started
+        for batch in batches:
+            mask = batch.get("attention_mask")
+            self.meter.useful_tokens += batch["input_ids"].numel() if mask is None else int(mask.sum())
+        return batches, num_labelled
+
+    def _get_num_items_in_batch(self, batch_samples, device):
+        """Labelled tokens of the step over all processes, counted on the host, where the batches still are."""
+        if not batch_samples:
+            return None
+        number = sum(batch["labels"].ne(IGNORED).sum() for batch in batch_samples)
+        if self.args.world_size == 1:
+            return number
+        if device.type == "cuda":
+            number = number.pin_memory()
+        return self.accelerator.reduce(number.to(device, non_blocking=True), "sum")
+
+    def _prepare_input(self, data):
+        """Pinned tensors are copied while the device computes; a plain copy would wait for it, tensor by tensor."""
+        return data.to(self.args.device, non_blocking=True) if torch.is_tensor(data) else super()._prepare_input(data)
+
     # ---- loss and optimizer
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
@@ -128,9 +163,7 @@ class PretrainingTrainer(Trainer):
         step. Added up over micro-batches and averaged over processes (which DDP does), that is the loss of one large
         batch, however it is split.
         """
-        if self._log_start is None:
-            self._log_start = (self.state.global_step, time.perf_counter())
-        outputs = model(**inputs)
+        outputs = model(**inputs, return_logits=return_outputs)
         num_rows, block_size = inputs["input_ids"].shape
         num_processes = self.accelerator.num_processes
         num_labelled = (inputs["labels"] != IGNORED).sum()
@@ -164,9 +197,13 @@ class PretrainingTrainer(Trainer):
             optimizer = getattr(self.optimizer, "optimizer", self.optimizer)
             if getattr(optimizer, "_step_supports_amp_scaling", False):
                 optimizer.found_inf = is_bad
-            elif is_bad:
+            elif is_bad:  # waits for the device, but such an optimizer cannot be told there
                 optimizer.zero_grad()
         return grad_norm
+
+    def floating_point_ops(self, inputs) -> int:
+        """Useful FLOPs of a micro-batch; Trainer's own guess walks over all parameters at every step."""
+        return round(inputs["input_ids"].numel() * self.meter.flop_per_token[inputs["input_ids"].shape[1]])
 
     def _report_bad_steps(self, since: int, step: int) -> None:
         bad, in_a_row = self._bad_steps.tolist()
@@ -197,7 +234,7 @@ class PretrainingTrainer(Trainer):
         sums = self.accelerator.gather(sums).cpu().numpy()
         metrics = compute_metrics(sums, with_nsp=bool(self.nsp_class_weights))
         num_rows = int(sums[:, 5].sum())
-        self._seconds_aside += time.perf_counter() - started
+        self.meter.aside += time.perf_counter() - started
         metrics = {f"{metric_key_prefix}_{name}": value for name, value in metrics.items()}
         return EvalLoopOutput(predictions=None, label_ids=None, metrics=metrics, num_samples=num_rows)
 
@@ -213,31 +250,20 @@ class PretrainingTrainer(Trainer):
         """Add the two losses and the speed since the last log to Trainer's own values."""
         if "loss" in logs and self.is_in_train:
             step = self.state.global_step
-            since, started = self._log_start
-            seconds = time.perf_counter() - started - self._seconds_aside
-            num_steps = max(step - since, 1)
-            mlm_loss, nsp_loss = self.accelerator.reduce(self._task_losses, "mean").tolist()
-            num_rows = sum(self._rows_of_step(number) for number in range(since, step))
-            stage = self.sampler.stage_of(step - 1)
+            since = self.meter.step
+            here = torch.tensor([self.meter.waited, self.meter.useful_tokens], device=self.args.device)
+            sums = self.accelerator.reduce(torch.cat([self._task_losses, here]), "mean").tolist()
+            mlm_loss, nsp_loss, waited, useful_tokens = sums
             logs |= {
-                "mlm_loss": mlm_loss / num_steps,
-                "nsp_loss": nsp_loss / num_steps,
-                "block_size": stage.block_size,
-                "pairs_per_second": num_rows / seconds,
-                "tokens_per_second": sum(
-                    self._rows_of_step(number) * self.sampler.stage_of(number).block_size
-                    for number in range(since, step)
-                )
-                / seconds,
+                "mlm_loss": mlm_loss / max(step - since, 1),
+                "nsp_loss": nsp_loss / max(step - since, 1),
+                "block_size": self.sampler.stage_of(step - 1).block_size,
+                **self.meter.figures(step, waited, useful_tokens * self.args.world_size),
+                "peak_memory_gb": peak_memory(self.args.device) / 1e9,
             }
             self._task_losses.zero_()
             self._report_bad_steps(since, step)
-            self._log_start, self._seconds_aside = (step, time.perf_counter()), 0.0
         super().log(logs, start_time)
-
-    def _rows_of_step(self, step: int) -> int:
-        batch_size = self.sampler.stage_of(step).batch_size
-        return batch_size * self.args.gradient_accumulation_steps * self.args.world_size
 
     # ---- checkpoints
 
@@ -263,7 +289,7 @@ class PretrainingTrainer(Trainer):
             self.accelerator.wait_for_everyone()
             self._write_checkpoint(final.with_name(f"_staging-{final.name}"))
             self.accelerator.wait_for_everyone()
-        self._seconds_aside += time.perf_counter() - started
+        self.meter.aside += time.perf_counter() - started
 
     def check_weights(self) -> None:
         """Raises: UserError if a weight is not finite; such a model is worth no file."""

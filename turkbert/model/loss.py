@@ -1,0 +1,63 @@
+"""Hidden states -> sum of their cross-entropies over the vocabulary, without ever holding all the logits.
+
+    total = labelled_cross_entropy(hidden, weight, bias, labels)     # (N, H), (V, H), (V,), (N,) -> ()
+    total.backward()
+
+Over a large vocabulary the logits and their gradient are the largest tensors of a training step and cost more to move
+than to compute. Here a chunk of rows at a time is turned into logits, losses and gradients while it is in the cache
+(cf. Wijmans et al. 2024, "Cut Your Losses in Large-Vocabulary Language Models", https://arxiv.org/abs/2411.09009).
+"""
+
+from typing import Any
+
+import torch
+
+IGNORE_INDEX = -100
+_CHUNK = {"cpu": 128}  # rows: with 32,000 words about 16 MB of logits, which a CPU's cache holds
+_OTHER_CHUNK = 4096
+
+
+def labelled_cross_entropy(
+    hidden: torch.Tensor,  # (N, H)
+    weight: torch.Tensor,  # (V, H)
+    bias: torch.Tensor,  # (V,)
+    labels: torch.Tensor,  # (N,)
+) -> torch.Tensor:
+    """Sum over the rows not labelled IGNORE_INDEX, in the precision of autocast, as a plain linear layer would be."""
+    device = hidden.device.type
+    if torch.is_autocast_enabled(device):
+        dtype = torch.get_autocast_dtype(device)
+        hidden, weight, bias = hidden.to(dtype), weight.to(dtype), bias.to(dtype)
+    return _LabelledCrossEntropy.apply(hidden, weight, bias, labels, _CHUNK.get(device, _OTHER_CHUNK))
+
+
+class _LabelledCrossEntropy(torch.autograd.Function):
+    """The gradients are made in forward, where the logits of a chunk are at hand."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, hidden: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, labels: torch.Tensor, chunk: int
+    ) -> torch.Tensor:
+        total = hidden.new_zeros((), dtype=torch.float32)
+        grad_hidden = torch.empty_like(hidden)
+        grad_weight = torch.zeros_like(weight, dtype=torch.float32)
+        grad_bias = torch.zeros_like(bias, dtype=torch.float32)
+        for first in range(0, hidden.shape[0], chunk):
+            rows, truth = hidden[first : first + chunk], labels[first : first + chunk, None]
+            is_labelled, truth = truth != IGNORE_INDEX, truth.clamp(min=0)
+            logits = torch.addmm(bias, rows, weight.t()).float()
+            log_sum = logits.logsumexp(-1, keepdim=True)
+            total += ((log_sum - logits.gather(1, truth)) * is_labelled).sum()
+            # The gradient by the logits is softmax minus one-hot, here in their place.
+            grad = logits.sub_(log_sum).exp_().scatter_add_(1, truth, -torch.ones_like(log_sum)).mul_(is_labelled)
+            grad_bias += grad.sum(0)
+            grad = grad.to(rows.dtype)
+            grad_hidden[first : first + chunk] = grad @ weight
+            grad_weight += grad.t() @ rows
+        ctx.save_for_backward(grad_hidden, grad_weight.to(weight.dtype), grad_bias.to(bias.dtype))
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        grad_hidden, grad_weight, grad_bias = ctx.saved_tensors
+        return grad_hidden * grad.to(grad_hidden.dtype), grad_weight * grad, grad_bias * grad, None, None
