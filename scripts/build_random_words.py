@@ -15,7 +15,7 @@ from turkbert.errors import user_errors
 def main() -> None:
     with user_errors():
         args = parse_args(description=__doc__)
-    set_up_logging()
+        set_up_logging()
     with user_errors(args.debug):
         documents_dir = prepare_documents(args)
         tokenizer = prepare_tokenizer(args, documents_dir)

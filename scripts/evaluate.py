@@ -16,7 +16,7 @@ from turkbert.training.evaluation import evaluate_model
 def main() -> None:
     with user_errors():
         args = parse_args(description=__doc__)
-    set_up_logging()
+        set_up_logging()
     with user_errors(args.debug):
         metrics = evaluate_model(args)
         if is_main_process():

@@ -21,7 +21,7 @@ from turkbert.tokenization import load_tokenizer, tokenizer_hash
 def main() -> None:
     with user_errors():
         args = parse_args(description=__doc__, extra={"num_rows": 5})
-    set_up_logging()
+        set_up_logging()
     with user_errors(args.debug):
         for block_size, examples in examples_of(args, args.given["num_rows"]).items():
             sys.stdout.write(f"Block size {block_size}, training rows\n\n")

@@ -15,7 +15,7 @@ from turkbert.errors import user_errors
 def main() -> None:
     with user_errors():
         args = parse_args(description=__doc__)
-    set_up_logging()
+        set_up_logging()
     with user_errors(args.debug):
         for block_size in prepare_dataset(args).rows:
             for split, stats in load_stats(args.data.data_dir, block_size).items():

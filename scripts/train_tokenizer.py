@@ -16,7 +16,7 @@ EXAMPLE = "İstanbul'un 19. yüzyıldaki IŞIKLI sokaklarında dolaşıyorduk."
 def main() -> None:
     with user_errors():
         args = parse_args(description=__doc__)
-    set_up_logging()
+        set_up_logging()
     with user_errors(args.debug):
         tokenizer = prepare_tokenizer(args, prepare_documents(args))
         sys.stdout.write(f"{len(tokenizer):,} tokens in {args.tokenizer.tokenizer_dir}\n{EXAMPLE}\n")

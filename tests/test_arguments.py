@@ -87,6 +87,7 @@ def test_debug_with_and_without_a_value(tmp_path, place, words, expected):
 # ---- what is refused
 
 
+# R14 row 31
 @pytest.mark.parametrize(
     ("wrong", "right"), [("hiden_size", "hidden_size"), ("max_step", "max_steps"), ("blocksizes", "block_sizes"),
                          ("warmup_ratio", "warmup_steps"), ("masking_prob", "mask_replace_prob")]
@@ -101,6 +102,7 @@ def test_no_abbreviations():
     assert "unknown key 'hidden_siz'" in str(refusal("--hidden_siz", "64"))
 
 
+# R14 row 32
 @pytest.mark.parametrize(
     ("name", "value"),
     [
@@ -141,6 +143,7 @@ def test_broken_config_files(tmp_path, content, part):
     assert "flat .json" in str(refusal(str(tmp_path / "config.yaml")))
 
 
+# R14 rows 33 to 36 and 38
 @pytest.mark.parametrize(
     ("settings", "where"),
     [

@@ -1,15 +1,22 @@
 """Artefact folders: whole or not there; every kind of damage is named; nothing of others is touched."""
 
+import errno
 import json
 import logging
+import multiprocessing
 import os
+import signal
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
+import multiprocess
+import psutil
 import pytest
+from datasets import Dataset
 
-from turkbert import artifacts
+from turkbert import artifacts, interrupts
 from turkbert.artifacts import (
     MANIFEST,
     find_damage,
@@ -21,7 +28,7 @@ from turkbert.artifacts import (
     staged,
     write_json,
 )
-from turkbert.errors import BAD_CONFIG, CORRUPT_ARTIFACT, UserError
+from turkbert.errors import BAD_CONFIG, CORRUPT_ARTIFACT, ENVIRONMENT, INTERRUPTED, UserError
 
 KEY = {"tokenizer": "3f2a", "overlap": None, "block_size": 64}
 
@@ -141,6 +148,154 @@ def test_a_foreign_folder_is_never_overwritten(tmp_path):
     with pytest.raises(UserError, match="did not write"):
         reuse_or_build(tmp_path / "home", KEY, fill, overwrite=True)
     assert os.listdir(tmp_path / "home") == ["thesis.tex"]
+
+
+# ---- a full disk, Ctrl-C and dead processes
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_row_30_full_disk_while_building(committed, monkeypatch, number):
+    def fail(folder: Path) -> None:
+        (folder / "half").write_bytes(b"written")
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(artifacts.shutil, "disk_usage", lambda path: SimpleNamespace(free=3_200_000_000))
+    with pytest.raises(UserError, match="need more than 3.2 GB, have 3.2 GB; make room") as error:
+        reuse_or_build(committed, {**KEY, "overlap": 7}, fail, overwrite=True)
+    assert (error.value.exit_code, error.value.where) == (ENVIRONMENT, str(committed))
+    assert find_damage(committed) is None and read_manifest(committed)["key"] == KEY
+    assert not list(committed.parent.glob("_*"))
+
+
+def test_row_30_too_small_a_disk_is_refused_before_the_build(tmp_path, monkeypatch):
+    monkeypatch.setattr(artifacts.shutil, "disk_usage", lambda path: SimpleNamespace(free=900_000_000))
+    with pytest.raises(UserError, match="rows: the disk is too full: need 2 GB, have 0.9 GB; make room") as error:
+        reuse_or_build(tmp_path / "rows", KEY, lambda folder: pytest.fail("built"), need_bytes=2_000_000_000)
+    assert error.value.exit_code == ENVIRONMENT and not list(tmp_path.glob("*rows"))
+    reuse_or_build(tmp_path / "rows", KEY, fill, need_bytes=900_000_000)
+    assert find_damage(tmp_path / "rows") is None
+
+
+def test_another_error_of_the_system_stays_itself(tmp_path):
+    def fail(folder: Path) -> None:
+        raise OSError(errno.EIO, "broken")
+
+    with pytest.raises(OSError, match="broken"):
+        reuse_or_build(tmp_path / "rows", KEY, fail)
+
+
+FORKS_UNTIL_INTERRUPT = {"before": 0, "after": 0}
+
+
+def count_down(moment: str) -> None:
+    FORKS_UNTIL_INTERRUPT[moment] -= 1
+    if FORKS_UNTIL_INTERRUPT[moment] == 0:
+        os.killpg(0, signal.SIGINT)
+
+
+def sleep(row: dict) -> dict:
+    time.sleep(60)
+    return row
+
+
+def sleep_in_workers(folder: Path) -> None:
+    (folder / "half").write_bytes(b"written")
+    Dataset.from_dict({"a": [1, 2, 3]}).map(sleep, num_proc=3)
+
+
+def build_alone(final: Path, forks_until_interrupt: dict[str, int]) -> None:
+    """What a script is: a process of its own, in a group of its own as in a terminal, with Python's exit."""
+    os.setsid()
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    interrupts._INTERRUPT_AGAIN_SECONDS = 0.2
+    FORKS_UNTIL_INTERRUPT.update(forks_until_interrupt)
+    os.register_at_fork(before=lambda: count_down("before"), after_in_parent=lambda: count_down("after"))
+    code = 0
+    try:
+        reuse_or_build(final, {**KEY, "overlap": 7}, sleep_in_workers, overwrite=True)
+    except KeyboardInterrupt:
+        code = INTERRUPTED
+    multiprocess.util._exit_function()
+    os._exit(code)
+
+
+def start_builder(final: Path, **forks_until_interrupt: int) -> multiprocessing.Process:
+    arguments = (final, {"before": 0, "after": 0, **forks_until_interrupt})
+    builder = multiprocessing.get_context("fork").Process(target=build_alone, args=arguments)
+    builder.start()
+    return builder
+
+
+def group_of(builder: multiprocessing.Process) -> list[psutil.Process]:
+    """The builder and its workers, whoever their parent is now."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if os.getpgid(process.pid) == builder.pid and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+        except (ProcessLookupError, psutil.NoSuchProcess):
+            pass
+    return found
+
+
+def check_interrupted(builder: multiprocessing.Process, committed: Path) -> None:
+    builder.join(timeout=15)
+    hangs, left = builder.is_alive(), psutil.wait_procs(group_of(builder), timeout=2)[1]
+    for process in left:
+        process.kill()
+    assert not hangs and builder.exitcode == INTERRUPTED
+    assert left == []
+    assert find_damage(committed) is None and read_manifest(committed)["key"] == KEY
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+@pytest.mark.parametrize("fork", [1, 2, 4])  # the first is that of the manager of datasets' queue
+def test_row_39_interrupt_within_a_fork(committed, capfd, moment, fork):
+    check_interrupted(start_builder(committed, **{moment: fork}), committed)
+    if moment == "before":
+        assert "Traceback" not in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("seconds", [0.1, 0.25, 0.5, 1.0])
+def test_row_39_interrupt_of_builder_and_workers(committed, capfd, seconds):
+    builder = start_builder(committed)
+    time.sleep(seconds)
+    os.killpg(builder.pid, signal.SIGINT)
+    check_interrupted(builder, committed)
+    assert "Traceback" not in capfd.readouterr().err
+    assert not list(committed.parent.glob("_*"))
+
+
+def test_row_39_handlers_are_those_of_before(tmp_path):
+    handlers = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGALRM)
+    reuse_or_build(tmp_path / "rows", KEY, fill)
+    assert handlers == (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGALRM))
+    assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)
+
+
+def test_row_39_what_datasets_makes_of_an_interrupt_is_one(tmp_path):
+    def fail(folder: Path) -> None:
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt:
+            raise TimeoutError from None
+
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    with pytest.raises(KeyboardInterrupt):
+        reuse_or_build(tmp_path / "rows", KEY, fail)
+    signal.signal(signal.SIGINT, handler)
+
+
+def test_row_41_workers_end_with_a_killed_builder(committed):
+    builder = start_builder(committed)
+    while len(workers := psutil.Process(builder.pid).children()) < 4:  # three and the manager of their queue
+        assert builder.is_alive()
+    builder.kill()
+    builder.join()
+    assert psutil.wait_procs(workers, timeout=5)[1] == []
+    assert read_manifest(committed)["key"] == KEY
+    reuse_or_build(committed, {**KEY, "overlap": 7}, fill, overwrite=True)
+    assert find_damage(committed) is None
 
 
 def test_other_ranks_wait_for_the_manifest(tmp_path, monkeypatch):

@@ -160,9 +160,11 @@ def test_transformers_4_gives_the_same_ids(cased, uncased, tmp_path):
     assert ask_stranger(python, tmp_path / "cased", tmp_path / "uncased") == expected
 
 
-def test_training_is_deterministic(cased, documents):
+# R16
+@pytest.mark.parametrize("num_trainings", [2, pytest.param(10, marks=pytest.mark.slow)])
+def test_training_is_deterministic(cased, documents, num_trainings):
     expected = tokenizer_hash(cased)
-    for _ in range(5):
+    for _ in range(num_trainings):
         assert tokenizer_hash(train_tokenizer(iter(documents), vocab_size=VOCAB_SIZE)) == expected
     assert tokenizer_hash(train_tokenizer(reversed(documents), vocab_size=VOCAB_SIZE)) == expected
     # Another process has other hash seeds; one thread reads in another order than this process's many.
@@ -210,6 +212,7 @@ def test_the_most_frequent_characters_stay(text, limit_alphabet, kept):
     assert {token for token in tokenizer.get_vocab() if len(token) == 1} == kept
 
 
+# R14 row 47
 def test_the_vocabulary_is_exact(documents, cased):
     assert len(cased) == VOCAB_SIZE == len(cased.get_vocab())
     assert sorted(cased.get_vocab().values()) == list(range(VOCAB_SIZE))
@@ -260,6 +263,7 @@ def test_other_wordpiece_tokenizers_work(tmp_path):
     assert saved("çocuklar", "un").data == tokenizer("çocuklar", "un").data
 
 
+# R14 row 17
 def test_missing_special_tokens_are_refused_by_name(tmp_path):
     folder = write_bert(tmp_path / "bert", "[PAD] [UNK] [CLS] çocuk ##lar un")
     with pytest.raises(UserError, match=r"no \[SEP\], \[MASK\]"):

@@ -18,6 +18,7 @@ from typing import Any, Literal, get_args, get_type_hints
 import torch
 from transformers import HfArgumentParser, TrainingArguments
 from transformers.activations import ACT2FN
+from transformers.hf_argparser import string_to_bool
 from transformers.integrations import get_available_reporting_integrations
 
 from turkbert.errors import UserError, config_error
@@ -138,6 +139,7 @@ class PretrainingArguments(TrainingArguments):
     save_total_limit: int | None = _key(5, "checkpoints kept")
     logging_steps: float = _key(50, "log every so many steps")
     logging_nan_inf_filter: bool = _key(False, "stock Trainer shows NaN as 0.0; turkbert never does")
+    peak_tflops: float | None = _key(None, "TFLOP/s of a device, to tell MFU by; empty: from a table of GPUs")
     sample_texts: str | None = _key(None, "file of texts with [MASK] and of pairs to predict; empty: the bundled ones")
     resume_from_checkpoint: str | None = _key("auto", "auto: the newest whole checkpoint of output_dir; or a folder")
     overwrite: bool = _key(False, "start afresh over an old run")
@@ -159,6 +161,8 @@ class PretrainingArguments(TrainingArguments):
         if self.greater_is_better is None:  # transformers would take the highest perplexity for the best
             self.greater_is_better = (self.metric_for_best_model or "").endswith(("accuracy", "f1"))
         super().__post_init__()
+        if self.torch_compile:  # shapes are fixed: a second one is another stage, no reason to compile for any shape
+            os.environ.setdefault("ACCELERATE_DYNAMO_USE_DYNAMIC", "false")
         self.ddp_find_unused_parameters = bool(self.ddp_find_unused_parameters)
 
 
@@ -278,12 +282,14 @@ def parse_args(
     parser = _Parser([*GROUPS, PretrainingArguments], description=description, allow_abbrev=False)
     parser.add_argument("config", nargs="?", metavar="CONFIG.json", help="flat JSON file of the keys below")
     for name, default in (extra or {}).items():
-        parser.add_argument(f"--{name}", type=type(default))
+        flag = {"type": string_to_bool, "nargs": "?", "const": True}
+        parser.add_argument(f"--{name}", **(flag if isinstance(default, bool) else {"type": type(default)}))
     for action in parser._actions:  # the dataclasses hold the defaults; the namespace holds what was given
         action.default = argparse.SUPPRESS
+    flags = {"--debug", *(f"--{name}" for name, default in (extra or {}).items() if isinstance(default, bool))}
     for place, word in enumerate(argv):  # a bare --debug must not take the config for its value
-        if word == "--debug" and argv[place + 1 : place + 2] not in (["true"], ["false"]):
-            argv = [*argv[:place], "--debug=true", *argv[place + 1 :]]
+        if word in flags and argv[place + 1 : place + 2] not in (["true"], ["false"]):
+            argv = [*argv[:place], f"{word}=true", *argv[place + 1 :]]
     _refuse(word[2:].split("=")[0] for word in argv if word.startswith("--"))  # whatever the value
     namespace, unknown = parser.parse_known_args(argv)
     given = {**(extra or {}), **vars(namespace)}
@@ -499,6 +505,7 @@ _RANGES = {
     "eval_steps": (1e-9, _HUGE, "above 0"),
     "save_steps": (1e-9, _HUGE, "above 0"),
     "logging_steps": (1e-9, _HUGE, "above 0"),
+    "peak_tflops": (1e-9, _HUGE, "above 0, or empty"),
     "save_total_limit": (1, _HUGE, "1 or more, or empty for all"),
 }
 _CHOICES: dict[str, tuple[str, ...]] = {

@@ -7,6 +7,7 @@ A folder without a valid MANIFEST.json is never loaded. The manifest holds the s
 key: the settings and content hashes that the folder stands for.
 """
 
+import errno
 import hashlib
 import json
 import logging
@@ -20,7 +21,8 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from turkbert.errors import CORRUPT_ARTIFACT, UserError, config_error, is_main_process
+from turkbert.errors import CORRUPT_ARTIFACT, ENVIRONMENT, UserError, config_error, is_main_process
+from turkbert.interrupts import interruptible
 
 logger = logging.getLogger(__name__)
 
@@ -33,14 +35,22 @@ def staged(final: Path, key: dict[str, Any]) -> Iterator[Path]:
     """An empty folder to fill; on a clean exit it takes the place of `final`, on an error it is removed.
 
     An old `final` is moved aside just before and removed just after.
+
+    Raises:
+        UserError: the disk is full.
     """
     staging = final.with_name(f"_staging-{final.name}")
     remove(staging)
     staging.mkdir(parents=True)
+    free = shutil.disk_usage(staging).free
     try:
         yield staging
         write_manifest(staging, key)
         replace_folder(staging, final)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise _no_room(final, f"more than {_gigabytes(free)}", free) from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)
 
@@ -122,15 +132,19 @@ def find_damage(folder: Path) -> str | None:
 
 
 def reuse_or_build(
-    final: Path, key: dict[str, Any], build: Callable[[Path], None], overwrite: bool = False
+    final: Path, key: dict[str, Any], build: Callable[[Path], None], overwrite: bool = False, need_bytes: int = 0
 ) -> Path:
     """The committed folder that stands for `key`: found, or made by `build(staging folder)`.
 
-    With several processes the main one builds and the others wait for its manifest.
+    With several processes the main one builds and the others wait for its manifest. The worker processes of a build
+    end with it, and Ctrl-C ends both.
+
+    Args:
+        need_bytes: what the build writes at least; a disk with less room is refused before it starts.
 
     Raises:
         UserError: the folder stands for something else (names the first difference), holds foreign files, or is
-            damaged.
+            damaged; the disk is too small.
     """
     if not is_main_process():
         while (read_manifest(final) or {}).get("key") != key:
@@ -139,9 +153,21 @@ def reuse_or_build(
     with _locked(final):
         _undo_half_replaced(final)
         if not _can_reuse(final, key, overwrite):
-            with staged(final, key) as folder:
+            free = shutil.disk_usage(final.parent).free
+            if free < need_bytes:
+                raise _no_room(final, _gigabytes(need_bytes), free)
+            with staged(final, key) as folder, interruptible():
                 build(folder)
     return final
+
+
+def _no_room(final: Path, need: str, free: int) -> UserError:
+    what = f"the disk is too full: need {need}, have {_gigabytes(free)}"
+    return UserError(final, what, "make room or choose another folder, then run again", ENVIRONMENT)
+
+
+def _gigabytes(num_bytes: int) -> str:
+    return f"{num_bytes / 1e9:.3g} GB"
 
 
 def _can_reuse(final: Path, key: dict[str, Any], overwrite: bool) -> bool:
@@ -174,10 +200,7 @@ def _undo_half_replaced(final: Path) -> None:
 
 @contextmanager
 def _locked(final: Path) -> Iterator[None]:
-    """Keep other runs off a folder that is being built, and wait for one that builds it.
-
-    Worker processes inherit the lock: one that outlived its killed parent can write into no later build.
-    """
+    """Keep other runs off a folder that is being built, and wait for one that builds it."""
     final.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(final.with_name(f".{final.name}.lock"))
     try:

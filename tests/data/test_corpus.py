@@ -85,6 +85,7 @@ def test_parquet_string_types(tmp_path, kind):
     assert read(tmp_path / "a.parquet", text_column="body")[0] == DOCUMENTS
 
 
+# R14 row 10
 def test_blank_lines_of_any_white_space_separate_documents(tmp_path):
     path = write(tmp_path / "a.txt", "\n \nbir\niki\n\t \n\n\u00a0\n üç \n\n\n")
     assert read(path)[0] == ["bir\niki", "üç"]
@@ -134,6 +135,7 @@ def test_chunk_sizes_change_nothing(tmp_path, monkeypatch, head):
 # --- characters
 
 
+# R14 row 3
 def test_byte_order_marks_are_stripped(tmp_path):
     path = write(tmp_path / "a.txt", b"\xef\xbb\xbfbir\n\n\xef\xbb\xbfiki")
     texts, ledger, _ = read(path)
@@ -141,6 +143,7 @@ def test_byte_order_marks_are_stripped(tmp_path):
     assert read(write(tmp_path / "a.jsonl", b'\xef\xbb\xbf{"text": "bir"}'))[0] == ["bir"]
 
 
+# R14 rows 5 and 6
 @pytest.mark.parametrize("newline", ["\r\n", "\r"])
 def test_line_ends_become_lf(tmp_path, newline):
     texts, ledger, _ = read(write(tmp_path / "a.txt", TEXT.replace("\n", newline)))
@@ -150,6 +153,7 @@ def test_line_ends_become_lf(tmp_path, newline):
     assert read(rows)[0] == DOCUMENTS
 
 
+# R14 rows 7 and 8
 def test_separators_become_spaces_and_control_characters_go(tmp_path):
     text = "a\u2028b\u2029c\x85d\x0be\x0cf\x00g\x07h\x7fi\tj\nk"
     for path in (write(tmp_path / "a.txt", text), write_rows(tmp_path / "a.jsonl", [{"text": text}])):
@@ -158,6 +162,7 @@ def test_separators_become_spaces_and_control_characters_go(tmp_path):
         assert ledger.cleaned == {"line_separators": 5, "control_characters": 3}
 
 
+# R14 row 1
 @pytest.mark.parametrize("chunk_bytes", [1, 5, 1 << 20])
 def test_latin5_names_file_offset_and_remedy(tmp_path, monkeypatch, chunk_bytes):
     monkeypatch.setattr(raw_text, "CHUNK_BYTES", chunk_bytes)
@@ -167,6 +172,7 @@ def test_latin5_names_file_offset_and_remedy(tmp_path, monkeypatch, chunk_bytes)
     assert "offset 7" in error.what and "iso-8859-9/cp1254" in error.what and "iconv -f cp1254" in error.mend
 
 
+# R14 row 2
 def test_a_bad_byte_is_fatal_or_rejects_its_document(tmp_path):
     path = write(tmp_path / "a.txt", b"bir\n\niki \xff iki\n\n\xc3\xbc\xc3\xa7\n\n\xc3")
     assert "0xff at offset 9" in error_of(read, path).what
@@ -177,6 +183,7 @@ def test_a_bad_byte_is_fatal_or_rejects_its_document(tmp_path):
     assert read(jsonl, bad_bytes="reject")[2] == [("undecodable", "line 2")]
 
 
+# R14 row 4
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be", "utf-16-le"])
 @pytest.mark.parametrize("mark", [True, False])
 def test_utf16_is_named(tmp_path, encoding, mark):
@@ -189,6 +196,7 @@ def test_utf16_is_named(tmp_path, encoding, mark):
 # --- long documents
 
 
+# R14 row 12
 def test_long_documents_are_cut_at_a_line_a_sentence_or_a_word(tmp_path):
     def cut(text, size):
         results = []
@@ -206,6 +214,7 @@ def test_long_documents_are_cut_at_a_line_a_sentence_or_a_word(tmp_path):
     assert cut("x" * 10, 10) == ["x" * 10]
 
 
+# R14 row 12
 @pytest.mark.parametrize("ending", ["txt", "txt.gz"])
 def test_a_long_line_is_read_in_bounded_memory(tmp_path, monkeypatch, ending):
     monkeypatch.setattr(raw_text, "CHUNK_BYTES", 1 << 16)
@@ -235,6 +244,7 @@ def test_white_space_without_end_takes_no_memory(tmp_path, monkeypatch):
 # --- damaged and hostile files
 
 
+# R14 rows 23 and 24
 @pytest.mark.parametrize("ending", COMPRESS)
 def test_damaged_compressed_files_are_named(tmp_path, ending):
     rng = random.Random(0)
@@ -283,6 +293,7 @@ def test_archives_are_refused_by_name_and_by_content(tmp_path):
     assert "gzip" in error_of(read, write(tmp_path / "b.txt", gzip.compress(b"a"))).what
 
 
+# R14 row 25
 def test_broken_json_lines_are_fatal_or_rejected(tmp_path):
     path = write(tmp_path / "a.jsonl", '{"text": "bir"}\n \n["iki"]\n5\n{"text": "üç"}\n{"text": "dö')
     error = error_of(read, path)
@@ -294,6 +305,7 @@ def test_broken_json_lines_are_fatal_or_rejected(tmp_path):
     assert error_of(read, nested).where == f"{nested}:1"
 
 
+# R14 rows 20, 26 and 28
 def test_rows_without_text_are_rejected_with_reason_and_place(tmp_path):
     rows = [{"text": "bir"}, {"body": "x"}, {"text": None}, {"text": 5}, {"text": ["a"]}, {"text": " \n\t"}]
     path = write_rows(tmp_path / "a.jsonl", rows + [{"text": "kötü \ud800"}, {"text": "satır\u2028iki"}])
@@ -303,6 +315,7 @@ def test_rows_without_text_are_rejected_with_reason_and_place(tmp_path):
     assert rejects[0] == ("missing", "line 2") and rejects[-1] == ("undecodable", "line 7")
 
 
+# R14 row 27
 @pytest.mark.parametrize("num_rows", [2, 3000])
 def test_a_field_absent_everywhere_is_fatal_and_the_fields_are_named(tmp_path, num_rows):
     path = write_rows(tmp_path / "a.jsonl", [{"body": "x", "id": 1}] * num_rows)
@@ -321,6 +334,7 @@ def test_a_json_line_has_a_largest_size(tmp_path, monkeypatch):
     assert error_of(read, path).where == f"{path}:2"
 
 
+# R14 row 29
 def test_parquet_nulls_bad_bytes_other_types_and_damage(tmp_path):
     path = tmp_path / "a.parquet"
     raw = pa.array([b"bir", None, b"\xff", "üç".encode()])
@@ -338,6 +352,7 @@ def test_parquet_nulls_bad_bytes_other_types_and_damage(tmp_path):
 # --- finding files
 
 
+# R14 row 21
 def test_files_are_found_in_order_and_once(tmp_path, monkeypatch):
     for name in ("d/b.txt", "d/a/z.jsonl.xz", "d/c.TXT.GZ", "d/.hidden.txt", "d/_x.txt", "d/_y/a.txt", "d/x.csv"):
         write(tmp_path / name, "x")
@@ -360,6 +375,7 @@ def test_files_are_found_in_order_and_once(tmp_path, monkeypatch):
     assert found("d/*") == ["d/_x.txt", "d/b.txt", "d/blob.txt", "d/c.TXT.GZ", "d/link.txt"]
 
 
+# R14 row 22
 @pytest.mark.parametrize("pattern", ["yok.txt", "yok/*.txt", "*.csv", "empty", "dead"])
 def test_what_is_not_there_is_named_with_the_working_folder(tmp_path, monkeypatch, pattern):
     write(tmp_path / "a.csv", "x")
@@ -373,6 +389,7 @@ def test_what_is_not_there_is_named_with_the_working_folder(tmp_path, monkeypatc
     assert not os.path.exists("cache")
 
 
+# R14 row 22
 @pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
 def test_unreadable_files_are_named(tmp_path):
     write(tmp_path / "a.txt", TEXT).chmod(0)
@@ -418,6 +435,7 @@ def many_files(folder):
     ]
 
 
+# R14 row 38
 def test_load_is_the_same_for_any_number_of_processes(tmp_path, monkeypatch):
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "global")
     expected = many_files(tmp_path / "in")
@@ -438,6 +456,7 @@ def test_load_is_the_same_for_any_number_of_processes(tmp_path, monkeypatch):
     assert not (tmp_path / "global").exists()
 
 
+# R14 row 43
 def test_an_edited_file_is_read_anew(tmp_path):
     path = write(tmp_path / "a.txt", "bir")
     before = path.stat()
@@ -467,6 +486,7 @@ def test_errors_keep_their_fields_in_worker_processes(tmp_path, num_proc):
     assert (error.where, error.exit_code) == (str(path), BAD_INPUT) and "offset 0" in error.what
 
 
+# R14 row 30
 @pytest.mark.parametrize("num_proc", [1, 2])
 def test_a_full_disk_is_an_oserror(tmp_path, monkeypatch, num_proc):
     many_files(tmp_path / "in")
@@ -480,6 +500,7 @@ def test_a_full_disk_is_an_oserror(tmp_path, monkeypatch, num_proc):
     assert caught.value.errno == 28 and caught.value.filename == str(tmp_path / "c")
 
 
+# R14 row 9
 def test_empty_files_are_warned_of_and_fatal_alone(tmp_path, caplog):
     empty = write(tmp_path / "a.txt", "")
     with caplog.at_level(logging.WARNING):
@@ -488,6 +509,7 @@ def test_empty_files_are_warned_of_and_fatal_alone(tmp_path, caplog):
     assert "no documents" in error_of(load_corpus, [str(empty)], cache_dir=tmp_path / "c").what
 
 
+# R14 row 10
 def test_a_corpus_of_which_nothing_is_kept_is_fatal(tmp_path):
     path = write_rows(tmp_path / "a.jsonl", [{"text": ""}, {"text": None}])
     error = error_of(load_corpus, [str(path)], cache_dir=tmp_path / "c")

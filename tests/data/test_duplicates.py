@@ -32,6 +32,7 @@ def test_near_without_datasketch_says_how_to_get_it(monkeypatch):
         find_unique(documents("a"), near=True)
 
 
+# R14 row 14
 def test_dropped_documents_are_in_the_ledger(tmp_path):
     rejects = tmp_path / "rejects.jsonl"
     ledger = CorpusLedger(documents_in=3, documents_kept=3)

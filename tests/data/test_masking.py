@@ -110,6 +110,7 @@ def test_every_place_of_a_row_is_within_reach(rows, masked):
     assert others.min() > 0.1 and others.max() < 0.2  # the first and the last word as often as any
 
 
+# R14 row 37
 def test_at_least_one_word_a_row(rows):
     few = make_masker(mlm_probability=0.001)(rows, seed=1, epoch=0, rows=np.arange(len(rows)))
     assert (few.chosen.sum(axis=1) > 0).all()

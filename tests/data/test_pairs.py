@@ -126,6 +126,7 @@ def test_windows_begin_at_a_word():
     assert rows[2].a == [6, 7, 8, 9, 10, 11] and rows[2].label == NOT_NEXT  # token 11 is not lost
 
 
+# R14 row 11
 def test_a_window_without_a_sentence_end_gets_a_random_b():
     documents = make_documents([[1] * 8], [[1, 1, 1]] * 3)
     rows = take_apart(build(documents, SHAPE, even_plan(SHAPE, random_share=0)))
@@ -133,6 +134,7 @@ def test_a_window_without_a_sentence_end_gets_a_random_b():
     assert [(row.a, row.label) for row in rows[:2]] == [([0, 1, 2, 3], 1), ([4, 5, 6, 7], 1)]
 
 
+# R14 row 16
 def test_documents_shorter_than_the_edge_buffer_are_counted():
     documents = make_documents([[1]], [[1, 1]], [[1]], [[1, 1, 1]] * 4)
     counts = count_windows(documents, SHAPE)

@@ -33,6 +33,7 @@ def copy_of(sample_dir: Path, folder: Path) -> Path:
     return folder
 
 
+# R14 row 38 and R16
 def test_files_do_not_depend_on_the_number_of_workers(sample_arguments, tmp_path, monkeypatch):
     monkeypatch.setattr("turkbert.data.rows.UNIT_TOKENS", 3000)  # units enough for four workers
     hashes, rows = [], []
@@ -120,6 +121,7 @@ def test_validation_and_training_share_no_document(sample_prepared, sample_dir):
                     assert tuple(ids[length_a + 2 : length_a + 14]) not in foreign
 
 
+# R17
 def test_reuse_builds_nothing(sample_prepared, sample_dir, sample_arguments):
     before = {path: path.stat().st_mtime_ns for path in sample_dir.glob("data/*/MANIFEST.json")}
     assert len(before) >= 5
@@ -163,6 +165,7 @@ def test_overwrite_rebuilds_what_differs_and_nothing_else(sample_prepared, sampl
     assert not list(folder.glob("data/_*"))
 
 
+# R14 row 45
 def test_a_flipped_bit_is_found(sample_prepared, sample_dir, sample_arguments, tmp_path):
     folder = copy_of(sample_dir, tmp_path / "copy")
     shard = next((folder / "data" / "block_64" / "train").glob("*.arrow"))
@@ -202,6 +205,7 @@ def prepare_and_die(args, save=Stage.save) -> None:
     prepare_dataset(args)
 
 
+# R14 rows 41 and 44
 def test_a_killed_build_leaves_nothing_that_loads(sample_prepared, sample_dir, sample_arguments, tmp_path):
     folder = copy_of(sample_dir, tmp_path / "copy")
     shutil.rmtree(folder / "data" / "block_32")
@@ -231,6 +235,7 @@ def test_load_prepared(sample_prepared, sample_dir):
     assert error.value.exit_code == BAD_INPUT
 
 
+# R14 rows 15 and 16
 @pytest.mark.parametrize("texts", [["Kısa."], ["Bir belge. İki cümlesi var."] * 3, ["a.", "b.", "c.", "d.", "e."]])
 def test_too_little_text_is_one_line(sample_dir, sample_prepared, sample_arguments, tmp_path, texts):
     corpus = tmp_path / "little.txt"

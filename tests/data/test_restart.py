@@ -15,7 +15,8 @@ import pytest
 from datasets import Dataset
 
 from turkbert.arguments import parse_args
-from turkbert.data.prepare import _worker_errors, prepare_dataset
+from turkbert.data.prepare import prepare_dataset
+from turkbert.data.stages import _worker_errors
 from turkbert.errors import ENVIRONMENT, UserError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -82,9 +83,13 @@ def kill_at_random(folder: Path, seconds: float, rng: random.Random, whom: str) 
             process.kill()
     except psutil.NoSuchProcess:
         pass
-    process.communicate(timeout=300)
+    _, errors = process.communicate(timeout=60)
+    if whom == "interrupt" and "building" in errors:  # not before, while Python still imports
+        assert process.returncode in (0, 130) and "Traceback" not in errors
+        assert errors.count("turkbert: error: interrupted") == (process.returncode == 130)
 
 
+# R14 rows 39 to 41 and R15
 @pytest.mark.parametrize("num_kills", [1, pytest.param(30, marks=pytest.mark.slow)])
 def test_killed_builds_end_in_the_same_rows(whole, tmp_path, num_kills):
     undisturbed, seconds = whole
@@ -99,6 +104,7 @@ def test_killed_builds_end_in_the_same_rows(whole, tmp_path, num_kills):
         shutil.rmtree(folder)
 
 
+# R14 row 40
 def test_killed_worker_is_named(tmp_path):
     """The message is datasets' own; if it changes, this turns red."""
     with pytest.raises(UserError, match="fewer --preprocessing_num_workers") as caught:
@@ -112,6 +118,7 @@ def _die(row: dict) -> dict:
     return row
 
 
+# R14 rows 42 and 43; R17
 def test_nothing_stale(tmp_path):
     """Unchanged: reused. Source edited with the same size and mtime, or the tokenizer changed: refused, not served."""
     corpus = tmp_path / "corpus.txt"

@@ -19,6 +19,7 @@ from turkbert.data.stats import (
 PAD, UNK, CLS, SEP, MASK, EV, LER, VE, DOT, APOSTROPHE, IN, ONE, NINE, KITAP, TAG = range(15)
 
 
+# R14 row 13
 @pytest.mark.parametrize(
     ("name", "characters"),
     {
@@ -211,6 +212,7 @@ def test_share_of_chosen_words_is_that_of_the_settings(sample_arguments, tmp_pat
     assert masks["kept"] / chosen == pytest.approx(0.1, abs=0.015)
 
 
+# R14 rows 14 and 19
 def test_warnings():
     def warnings(unknown_share: float, duplicates: int) -> list[str]:
         documents = {"number": 200, "duplicates": duplicates}

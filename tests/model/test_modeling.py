@@ -193,6 +193,7 @@ def test_labelled_positions_alone_choose_the_rows_of_the_head(config, batch, ran
     assert_same(chosen.prediction_logits, full[[0, 1, 3], [3, 0, 8]])
 
 
+# R14 row 37
 @pytest.mark.parametrize("labelled_positions", [None, torch.tensor([0, 0, 5])], ids=["omitted", "padding only"])
 def test_no_labelled_token_gives_a_zero_finite_loss(config, batch, labelled_positions):
     model = TurkBertForPreTraining(config)

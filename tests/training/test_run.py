@@ -319,6 +319,7 @@ def test_starts_from_a_stock_bert(tiny_dir, tmp_path, script, caplog):
     torch.testing.assert_close(out, stock, rtol=0, atol=1e-6)
 
 
+# R14 rows 31 and 34
 def test_model_settings_are_checked_before_the_data(tiny_dir, tmp_path, script, monkeypatch):
     """Nothing is built, and what looks like a path is never looked up on the Hub."""
 
@@ -344,6 +345,7 @@ def test_model_settings_are_checked_before_the_data(tiny_dir, tmp_path, script, 
         assert not (tmp_path / "data").exists()
 
 
+# R14 row 18
 def test_a_model_that_does_not_fit_the_tokenizer(tiny_dir, tmp_path, script):
     other = json.loads((tiny_dir / "tokenizer" / "tokenizer.json").read_text("utf-8"))
     vocab = other["model"]["vocab"]

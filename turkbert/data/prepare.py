@@ -65,6 +65,8 @@ def prepare_dataset(args: RunArguments) -> PreparedData:
     Raises:
         UserError: input that cannot be used, or a folder that was made with other settings.
     """
+    if _is_given(args.tokenizer.tokenizer_dir):
+        load_tokenizer(args.tokenizer.tokenizer_dir)  # one that is no good is refused before any work
     documents_dir = prepare_documents(args)
     tokenizer = prepare_tokenizer(args, documents_dir)
     tokens_dir = prepare_tokens(args, documents_dir, tokenizer)
@@ -105,6 +107,7 @@ def prepare_documents(args: RunArguments) -> Path:
         shutil.move(stage.cache / REJECTS_FILE, rejects)
         if corpus.dedup != "none":
             documents = drop_duplicates(documents, corpus.dedup == "near", ledger, rejects)
+        split_documents(len(documents), corpus.validation_fraction, args.data.preprocessing_seed)  # enough of them?
         stage.save(documents, "text")
         num_bytes = pc.sum(_text_sizes(Dataset.load_from_disk(str(stage.folder / "text")))).as_py()
         write_json(stage.folder / "ledger.json", {**dataclasses.asdict(ledger), "bytes": num_bytes})
@@ -112,14 +115,14 @@ def prepare_documents(args: RunArguments) -> Path:
         return f"{len(documents):,} documents, {megabytes}; rejected {ledger.rejected}, cleaned {ledger.cleaned}"
 
     key = {**source, **settings, "dedup": corpus.dedup}
-    return run_stage(args, Path(args.data.data_dir, "documents"), key, num_bytes, build)
+    folder = Path(args.data.data_dir, "documents")
+    return run_stage(args, folder, key, num_bytes, build, need_bytes=2 * (num_bytes or 0))
 
 
 def prepare_tokenizer(args: RunArguments, documents_dir: Path) -> PreTrainedTokenizerFast:
     """The tokenizer of tokenizer_dir: one that is there or on the Hub, or trained there on the documents."""
     folder = Path(args.tokenizer.tokenizer_dir)
-    is_foreign = read_manifest(folder) is None and (folder / "tokenizer_config.json").exists()
-    if is_foreign or _is_hub_id(args.tokenizer.tokenizer_dir):
+    if _is_given(args.tokenizer.tokenizer_dir):
         return load_tokenizer(args.tokenizer.tokenizer_dir)
     settings = dataclasses.asdict(args.tokenizer)
     del settings["tokenizer_dir"]
@@ -145,7 +148,8 @@ def prepare_tokens(args: RunArguments, documents_dir: Path, tokenizer: PreTraine
         return f"{list_lengths(tokens, 'input_ids').sum(dtype=np.int64):,} tokens"
 
     key = {"documents": _id(documents_dir), "tokenizer": tokenizer_hash(tokenizer)}
-    return run_stage(args, Path(args.data.data_dir, "tokens"), key, _num_bytes(documents_dir), build)
+    num_bytes = _num_bytes(documents_dir)
+    return run_stage(args, Path(args.data.data_dir, "tokens"), key, num_bytes, build, need_bytes=num_bytes)
 
 
 def prepare_random_words(args: RunArguments, tokens_dir: Path, tokenizer: PreTrainedTokenizerFast) -> Path:
@@ -207,7 +211,8 @@ def prepare_rows(
 
     key = {"tokens": _id(tokens_dir), "random_words": _id(words_dir), "block_size": block_size, **settings}
     num_bytes = _num_bytes(tokens_dir.with_name("documents"))
-    return run_stage(args, Path(args.data.data_dir, f"block_{block_size}"), key, num_bytes, build)
+    folder = Path(args.data.data_dir, f"block_{block_size}")
+    return run_stage(args, folder, key, num_bytes, build, need_bytes=2 * num_bytes)
 
 
 def describe_split(stats: dict[str, int], block_size: int) -> str:
@@ -294,6 +299,13 @@ def _id(folder: Path) -> str:
 
 def _num_bytes(documents_dir: Path) -> int:
     return json.loads((documents_dir / "ledger.json").read_text("utf-8"))["bytes"]
+
+
+def _is_given(tokenizer_dir: str) -> bool:
+    """True for a tokenizer that is not ours to train: on the Hub, or in a folder without our manifest."""
+    folder = Path(tokenizer_dir)
+    is_foreign = read_manifest(folder) is None and (folder / "tokenizer_config.json").exists()
+    return is_foreign or _is_hub_id(tokenizer_dir)
 
 
 def _is_hub_id(name: str) -> bool:

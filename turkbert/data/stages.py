@@ -176,12 +176,14 @@ def run_stage(
     num_bytes: int | None,
     build: Callable[[Stage], str],
     overwrite: bool = False,
+    need_bytes: int = 0,
 ) -> Path:
     """The committed folder that stands for `key`: found, or built and described in one line.
 
     Args:
         num_bytes: how much text there is to work on, None where nobody knows.
         build: writes into the stage's folder and says what came out.
+        need_bytes: what it writes at least.
 
     Raises:
         UserError: see artifacts.reuse_or_build.
@@ -205,7 +207,7 @@ def run_stage(
         logger.info("%s: %s; %.1f s, %.1f MB/s", folder, found, seconds, num_done / seconds / 1e6)
 
     key = {**key, "turkbert": turkbert.__version__}
-    return reuse_or_build(folder, key, build_and_describe, overwrite or args.setting("overwrite"))
+    return reuse_or_build(folder, key, build_and_describe, overwrite or args.setting("overwrite"), need_bytes)
 
 
 @contextmanager
@@ -230,8 +232,3 @@ def _worker_errors(folder: Path) -> Iterator[None]:
             raise
         what = "a worker process was killed, most likely for want of memory"
         raise UserError(folder, what, "run again with fewer --preprocessing_num_workers", ENVIRONMENT) from error
-    except TimeoutError as error:
-        # How a Ctrl-C comes out of datasets.map: its pool does not end in time.
-        if isinstance(error.__context__, KeyboardInterrupt):
-            raise KeyboardInterrupt from error
-        raise

@@ -287,7 +287,8 @@ class TurkBertModel(TurkBertPreTrainedModel):
             raise ValueError("give either input_ids or inputs_embeds")
         hidden_states = self.embeddings(input_ids, token_type_ids, position_ids, inputs_embeds)
         mask: Any = None  # for the eager kernel floats to add, for others booleans, lengths or a BlockMask
-        if attention_mask is not None and attention_mask.is_cuda and self.training and self.config._attn_implementation == "sdpa":
+        is_sdpa = self.config._attn_implementation == "sdpa"
+        if attention_mask is not None and attention_mask.is_cuda and self.training and is_sdpa:
             mask = attention_mask[:, None, None, :].bool()  # below, the device is asked whether any token is padding
         elif attention_mask is not None:
             mask = create_bidirectional_mask(
