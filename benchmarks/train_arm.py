@@ -23,10 +23,8 @@ from turkbert.data import DataCollatorForPretraining, load_prepared
 from turkbert.data.arrow import list_lengths
 from turkbert.data.masking import WholeWordMasker
 from turkbert.data.random_words import RandomWordSet
+from turkbert.training.speed import peak_flops
 from turkbert.training.trainer import PretrainingTrainer
-
-DENSE_BF16 = {"H100": 989e12, "H200": 989e12}  # FLOP/s of the SXM modules' data sheets, without sparsity
-
 
 # ---- rows
 
@@ -189,7 +187,7 @@ class WindowCallback(TrainerCallback):
     def _wait_for_turn(self) -> None:
         self.connection.recv()
         dtype = torch.bfloat16 if self.setting.bf16 else torch.float32
-        self.limit = gpu_peak() if self.on_gpu else matrix_rate(self.setting.matrix, dtype)
+        self.limit = peak_flops(torch.device("cuda")) if self.on_gpu else matrix_rate(self.setting.matrix, dtype)
 
 
 def matrix_rate(side: int, dtype: torch.dtype) -> float:
@@ -201,12 +199,6 @@ def matrix_rate(side: int, dtype: torch.dtype) -> float:
         a @ b
         seconds.append(time.perf_counter() - start)
     return 2 * side**3 / min(seconds[1:])
-
-
-def gpu_peak() -> float | None:
-    """Dense bf16 FLOP/s of this GPU; None where it is not in the table."""
-    name = torch.cuda.get_device_name()
-    return next((rate for known, rate in DENSE_BF16.items() if known in name), None)
 
 
 def build_arm(arm: Arm, setting: Setting, folder: Path, output_dir: Path, max_steps: int) -> TimedData:
