@@ -311,7 +311,8 @@ def save_bert(folder: Path, tokenizer_dir: Path | None = None, **changes) -> Pat
 
 def test_starts_from_a_stock_bert(tiny_dir, tmp_path, script, caplog):
     bert = save_bert(tmp_path / "bert", tiny_dir / "tokenizer")
-    config = write_config(tmp_path, tiny_dir, model_name_or_path=str(bert), learning_rate=1e-9, min_learning_rate=0, max_steps=2)
+    barely = {"learning_rate": 1e-9, "min_learning_rate": 0, "max_steps": 2}
+    config = write_config(tmp_path, tiny_dir, model_name_or_path=str(bert), **barely)
     assert script("pretrain", config)[0] == 0
     assert "newly initialised: bert.pooler.dense.bias" in caplog.text and "parameters loaded" in caplog.text
     word = "bert.embeddings.word_embeddings.weight"

@@ -47,9 +47,11 @@ class SamplesCallback(TrainerCallback):
         self.with_nsp = with_nsp
 
     def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs):
-        if not state.is_world_process_zero or not self.texts:
+        if not self.texts:
             return
         predictions = predict_samples(kwargs["model"], kwargs["processing_class"], self.texts, self.with_nsp)
+        if not state.is_world_process_zero:  # which had to take part all the same where the model is sharded
+            return
         logger.info("sample predictions at step %d:\n%s", state.global_step, predictions)
         with open(Path(args.output_dir, "generated_samples.txt"), "a", encoding="utf-8") as file:
             file.write(f"step {state.global_step}\n{predictions}\n\n")

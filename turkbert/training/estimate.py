@@ -23,17 +23,18 @@ DOLLARS_PER_GPU_HOUR = 2.50  # offers of an H100 lie between about 2 and 4 US do
 # Two cores with bf16 instructions, 4 layers x 256, rows of 128; not on record yet. benchmarks/results has 4,000 of one
 # thread, the other core busy (pretrain_small_cpu_20261121.md).
 CPU_TOKENS_PER_SECOND = 5500
-CPU_FLOPS = CPU_TOKENS_PER_SECOND * flop_per_token(
-    hidden_size=256, num_hidden_layers=4, intermediate_size=1024, vocab_size=32000, block_size=128, mlm_probability=0.15
-)
+_SMALL = {"hidden_size": 256, "num_hidden_layers": 4, "intermediate_size": 1024, "vocab_size": 32000}
+CPU_FLOPS = CPU_TOKENS_PER_SECOND * flop_per_token(**_SMALL, block_size=128, mlm_probability=0.15)
+# A step launches hundreds of kernels, each some microseconds of the host's time, and runs the Trainer's own Python: a
+# shorter one does not keep a GPU busy, whatever its arithmetic.
+BUSY_STEP_SECONDS = 0.02
 CHECKPOINT_BYTES = 12  # a parameter: the weight and AdamW's two moments, fp32
 
 ASSUMPTIONS = (
-    f"MFU {MFU:.0%}: not measured yet; stock-class training reaches about 20 %, 50 % is the aim, small models reach less",
-    "scaling efficiency: not measured; "
-    + ", ".join(f"{share:.2f} on {devices}" for devices, share in SCALING_EFFICIENCY.items()),
-    f"{DOLLARS_PER_GPU_HOUR:.2f} US dollars an H100 hour: prices lie between about 2 and 4",
-    f"two CPU cores: {CPU_FLOPS / 1e12:.2f} TFLOP/s, {CPU_TOKENS_PER_SECOND:,} tokens/s of 4 layers x 256 in bf16",
+    f"MFU {100 * MFU:.0f} % (stock-class training reaches about 20 %, 50 % is the aim, small models reach less)",
+    "scaling efficiency " + ", ".join(f"{share:.2f} on {n}" for n, share in SCALING_EFFICIENCY.items()) + " GPUs",
+    f"{DOLLARS_PER_GPU_HOUR:.2f} US dollars a GPU-hour (offers of an H100 lie between about 2 and 4)",
+    f"two CPU cores {CPU_FLOPS / 1e12:.2f} TFLOP/s ({CPU_TOKENS_PER_SECOND:,} tokens/s of 4 layers x 256 in bf16)",
 )
 
 
@@ -60,6 +61,10 @@ class RunCost:
     num_processes: int
     num_checkpoints: int  # kept
     peak: float  # FLOP/s of one GPU
+
+    @property
+    def num_steps(self) -> int:
+        return sum(stage.num_steps for stage in self.stages)
 
     @property
     def tokens(self) -> int:
@@ -129,39 +134,51 @@ def gpu_seconds(flop: float, devices: int, peak: float = PEAK) -> float:
 def describe(cost: RunCost) -> str:
     """The estimate as a plain-text page."""
     sizes, parameters = cost.sizes, count_parameters(cost.sizes)
-    lines = [
-        f"{sizes['num_hidden_layers']} layers x {sizes['hidden_size']}, vocabulary of {sizes['vocab_size']:,}: "
-        f"{_short(parameters)} parameters",
-        "",
-        f"{'block size':>10}{'steps':>12}{'rows a step':>14}{'tokens':>12}{'MFLOP a token':>16}",
-    ]
-    for stage in cost.stages:
-        lines.append(
-            f"{stage.block_size:>10,}{stage.num_steps:>12,}{stage.rows_per_step:>14,}{_short(stage.tokens):>12}"
-            f"{stage.flop_per_token / 1e6:>16,.3g}"
-        )
-    steps, tokens = sum(stage.num_steps for stage in cost.stages), _short(cost.tokens)
-    lines += [f"{'all':>10}{steps:>12,}{'':>14}{tokens:>12}{cost.flop:>11.2e} FLOP", "", *_devices(cost), ""]
+    shape = f"{sizes['num_hidden_layers']} layers x {sizes['hidden_size']}, vocabulary of {sizes['vocab_size']:,}"
     one, kept = parameters * CHECKPOINT_BYTES, cost.num_checkpoints
-    lines.append(f"Checkpoints: {kept:,} x {_short(one)}B = {_short(kept * one)}B at the end")
     processes = "1 process" if cost.num_processes == 1 else f"{cost.num_processes:,} processes"
-    lines.append(f"Rows a step are those of {processes}; the same settings on N times as many give N times the cost.")
-    lines += ["", FORMULA, f"peak: {cost.peak / 1e12:,.0f} TFLOP/s", *ASSUMPTIONS]
-    lines.append("Not counted: preparing data, evaluation, saving, compiling, and idle GPUs.")
+    lines = [
+        f"{shape}: {short(parameters)} parameters",
+        "",
+        *_stage_table(cost),
+        f"Rows a step are those of {processes}; the same settings on N times as many cost N times as much.",
+        "",
+        *_device_table(cost),
+        "",
+        f"Checkpoints: {kept:,} x {short(one, 'B')} = {short(kept * one, 'B')} kept",
+        "",
+        FORMULA,
+        f"Peak: {cost.peak / 1e12:,.0f} TFLOP/s a GPU. Assumed, not measured:",
+        *(f"  {assumption}" for assumption in ASSUMPTIONS),
+        "Not counted: preparing the data, evaluation, saving, compiling, GPUs that idle.",
+    ]
     return "\n".join(lines) + "\n"
 
 
-def _devices(cost: RunCost) -> list[str]:
+def _stage_table(cost: RunCost) -> list[str]:
+    lines = [f"{'block size':>10}{'steps':>12}{'rows a step':>14}{'tokens':>12}{'MFLOP a token':>16}"]
+    for stage in cost.stages:
+        counts = f"{stage.block_size:>10,}{stage.num_steps:>12,}{stage.rows_per_step:>14,}{short(stage.tokens):>12}"
+        lines.append(f"{counts}{amount(stage.flop_per_token / 1e6, 1):>16}")
+    return [*lines, f"{'all':>10}{cost.num_steps:>12,}{'':>14}{short(cost.tokens):>12}{cost.flop:>11.2e} FLOP"]
+
+
+def _device_table(cost: RunCost) -> list[str]:
     lines = [f"{'devices':<14}{'time':>10}{'GPU-hours':>12}{'US dollars':>12}"]
     fewest_rows = min(stage.rows_per_step for stage in cost.stages)
+    marked = False
     for devices in SCALING_EFFICIENCY:
         seconds = gpu_seconds(cost.flop, devices, cost.peak)
         hours = devices * seconds / 3600
-        name = f"{devices} GPU{'s' * (devices > 1)}{' *' * (fewest_rows < devices)}"
+        idle = fewest_rows < devices or seconds / cost.num_steps < BUSY_STEP_SECONDS
+        marked |= idle
+        name = f"{devices} GPU{'s' * (devices > 1)}{' *' * idle}"
         lines.append(f"{name:<14}{duration(seconds):>10}{amount(hours):>12}{amount(hours * DOLLARS_PER_GPU_HOUR):>12}")
-    lines.append(f"{'2 CPU cores':<14}{duration(cost.flop / CPU_FLOPS):>10}")
-    if fewest_rows < max(SCALING_EFFICIENCY):
-        lines.append(f"* more GPUs than the {fewest_rows:,} rows of a step: it would take a larger batch")
+    lines.append(f"{'2 CPU cores':<14}{duration(cost.flop / CPU_FLOPS):>10}{'-':>12}{'-':>12}")
+    if marked:
+        shortest = f"{1000 * BUSY_STEP_SECONDS:.0f} ms"
+        lines.append(f"* Steps under {shortest}, or less than a row a GPU, leave GPUs idle: it will take longer.")
+        lines.append("  Larger stage_batch_sizes with fewer max_steps use them better.")
     return lines
 
 
@@ -174,15 +191,17 @@ def duration(seconds: float) -> str:
 
 
 def amount(value: float, digits: int = 2) -> str:
-    """A number with decimals where it is small."""
-    return f"{value:,.{digits if value < 100 else 0}f}"
+    """A number with decimals where it is small: 1234.5 -> '1,234', 0.789 -> '0.79', 0.001 -> '< 0.01'."""
+    least = 10**-digits
+    return f"< {least:g}" if 0 < value < least / 2 else f"{value:,.{digits if value < 100 else 0}f}"
 
 
-def _short(number: float) -> str:
-    for unit, size in ((" T", 1e12), (" G", 1e9), (" M", 1e6), (" k", 1e3)):
+def short(number: float, unit: str = "") -> str:
+    """1_340_000_000, "B" -> '1.3 GB'."""
+    for prefix, size in (("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3)):
         if number >= size:
-            return f"{number / size:.1f}{unit}"
-    return f"{number} "
+            return f"{number / size:.1f} {prefix}{unit}"
+    return f"{number:.0f} {unit}".rstrip()
 
 
 def _matrices(sizes: dict[str, int]) -> dict[str, int]:

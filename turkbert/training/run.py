@@ -28,6 +28,7 @@ from turkbert.training.hub import check_hub_access, push_output, repository_name
 from turkbert.training.model_card import render_model_card
 from turkbert.training.preemption import PreemptionCallback
 from turkbert.training.samples import predict_samples, read_sample_texts
+from turkbert.training.sharding import whole
 from turkbert.training.trainer import PretrainingTrainer
 
 logger = logging.getLogger(__name__)
@@ -102,7 +103,7 @@ def pretrain(
             what = f"told to end after step {trainer.state.global_step} of {training.max_steps}"
             raise UserError(output_dir, what, "run the same command again to go on", PREEMPTED)
 
-        model = trainer.accelerator.unwrap_model(trainer.model, keep_torch_compile=False)
+        model = trainer.model = whole(trainer.accelerator.unwrap_model(trainer.model, keep_torch_compile=False))
         best = trainer.state.best_model_checkpoint
         if best and Path(best).is_dir():
             logger.info("the final model is the best one by validation %s: %s", training.metric_for_best_model, best)

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from datasets import DatasetDict
+from torch.distributed.tensor import DTensor
 from torch.utils.data import DataLoader
 from transformers import PreTrainedTokenizerFast, Trainer
 from transformers.trainer_utils import EvalLoopOutput
@@ -22,12 +23,13 @@ from transformers.trainer_utils import EvalLoopOutput
 from turkbert.arguments import PretrainingArguments
 from turkbert.artifacts import staged
 from turkbert.data.collator import IGNORED, DataCollatorForPretraining
-from turkbert.errors import UserError
+from turkbert.errors import UserError, config_error
 from turkbert.model import TurkBertForPreTraining
 from turkbert.tokenization import save_tokenizer
 from turkbert.training.checkpoint import PREFIX, rotate
 from turkbert.training.metrics import batch_sums, compute_metrics
 from turkbert.training.sampler import EvaluationRows, StagedBatchSampler, StagedRows, plan_stages
+from turkbert.training.sharding import shard
 from turkbert.training.speed import SpeedMeter, flop_per_token, peak_flops, peak_memory
 
 logger = logging.getLogger(__name__)
@@ -109,9 +111,11 @@ class PretrainingTrainer(Trainer):
         )
 
     def get_eval_dataloader(self, eval_dataset=None) -> DataLoader:
-        """Every world_size-th validation batch."""
+        """Every world_size-th validation batch, equally many a process: a sharded model needs all at every batch."""
         batches = eval_dataset or self.eval_dataset
-        mine = range(self.args.process_index, len(batches), self.args.world_size)
+        world_size = self.args.world_size
+        last = -(-len(batches) // world_size) * world_size
+        mine = [number % len(batches) for number in range(self.args.process_index, last, world_size)]
         return DataLoader(
             batches, sampler=mine, batch_size=None, generator=torch.Generator(), **self._loader_options()
         )
@@ -178,6 +182,13 @@ class PretrainingTrainer(Trainer):
         loss = mlm_loss + nsp_loss
         return (loss, outputs) if return_outputs else loss
 
+    def create_optimizer(self, model=None):
+        """Its parameters are the shards, where the model is spread over the processes."""
+        if self.accelerator.is_fsdp2:
+            dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(self.accelerator.mixed_precision)
+            shard(self.model, self.accelerator.state.fsdp_plugin, dtype)
+        return super().create_optimizer(model)
+
     def get_decay_parameter_names(self, model) -> list[str]:
         """Matrices decay; biases and norms, of one dimension, do not."""
         names = [name for name, _ in model.named_parameters()]
@@ -191,6 +202,8 @@ class PretrainingTrainer(Trainer):
         next log.
         """
         grad_norm = super()._get_grad_norm(model, grad_norm)
+        if isinstance(grad_norm, DTensor):  # of a sharded model
+            grad_norm = grad_norm.full_tensor()
         if self.accelerator.scaler is None and torch.is_tensor(grad_norm):
             is_bad = (~grad_norm.isfinite()).float()
             self._bad_steps = torch.stack([self._bad_steps[0] + is_bad, (self._bad_steps[1] + 1) * is_bad])
@@ -230,7 +243,9 @@ class PretrainingTrainer(Trainer):
         with torch.no_grad():
             for number, inputs in enumerate(dataloader):
                 inputs = self._prepare_inputs(inputs)
-                sums[number] = batch_sums(model(**inputs), inputs)
+                outputs = model(**inputs)
+                if number * self.args.world_size + self.args.process_index < len(self.eval_dataset):
+                    sums[number] = batch_sums(outputs, inputs)
         sums = self.accelerator.gather(sums).cpu().numpy()
         metrics = compute_metrics(sums, with_nsp=bool(self.nsp_class_weights))
         num_rows = int(sums[:, 5].sum())
@@ -293,7 +308,9 @@ class PretrainingTrainer(Trainer):
 
     def check_weights(self) -> None:
         """Raises: UserError if a weight is not finite; such a model is worth no file."""
-        if not all(parameter.isfinite().all() for parameter in self.model.parameters()):
+        mine = [p.to_local() if isinstance(p, DTensor) else p for p in self.model.parameters()]
+        is_bad = ~torch.stack([parameter.isfinite().all() for parameter in mine]).all()
+        if self.accelerator.reduce(is_bad.float(), "sum") > 0:
             where, what = f"step {self.state.global_step}", "weights are not finite, so nothing is saved"
             raise UserError(where, what, "lower learning_rate and run again")
 
@@ -306,13 +323,21 @@ class PretrainingTrainer(Trainer):
             self.state.stateful_callbacks["TrainerControl"] = self.control.state()
             self.state.save_to_json(str(folder / "trainer_state.json"))
 
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model=None) -> None:
+        is_sharded = Path(resume_from_checkpoint, "optimizer.bin").is_file()
+        if is_sharded != self.is_fsdp_enabled:
+            how = "with" if is_sharded else "without"
+            raise config_error(resume_from_checkpoint, f"made {how} FSDP", f"launch this run {how} FSDP again")
+        super()._load_from_checkpoint(resume_from_checkpoint, model)
+
     def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
         """Weights, tokenizer and settings; settings as JSON, since a pickle could carry code and tokens."""
         if not self.args.should_save:
             return
-        self.accelerator.unwrap_model(self.model, keep_torch_compile=False).save_pretrained(
-            output_dir, state_dict=state_dict
-        )
+        model = self.accelerator.unwrap_model(self.model, keep_torch_compile=False)
+        if state_dict is not None:  # of a sharded model, where tied weights no longer are one tensor
+            state_dict = {n: tensor for n, tensor in state_dict.items() if n not in model.all_tied_weights_keys}
+        model.save_pretrained(output_dir, state_dict=state_dict)
         save_tokenizer(self.processing_class, output_dir)
         settings = json.dumps(self.args.to_sanitized_dict(), indent=1, ensure_ascii=False)
         Path(output_dir, "training_args.json").write_text(settings + "\n", "utf-8")
