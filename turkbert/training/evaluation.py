@@ -10,7 +10,6 @@ from transformers import PreTrainedTokenizerFast
 
 from turkbert.arguments import RunArguments
 from turkbert.artifacts import read_manifest
-from turkbert.data.arrow import read_columns
 from turkbert.data.collator import IGNORED
 from turkbert.data.prepare import build_collator, load_prepared
 from turkbert.errors import CORRUPT_ARTIFACT, UserError, config_error
@@ -18,10 +17,9 @@ from turkbert.tokenization import load_tokenizer, tokenizer_hash
 from turkbert.training.run import build_model
 from turkbert.training.sampler import EvaluationRows
 from turkbert.training.trainer import PretrainingTrainer
+from turkbert.training.unigrams import count_tokens
 
 logger = logging.getLogger(__name__)
-
-ROWS_A_READ = 4096
 
 
 def evaluate_model(args: RunArguments) -> dict[str, float]:
@@ -63,12 +61,7 @@ def unigram_baselines(
     train_rows: Dataset, evaluation_rows: EvaluationRows, tokenizer: PreTrainedTokenizerFast
 ) -> dict[str, float]:
     """What a model without any context reaches on the labels of these validation rows."""
-    counts = np.ones(len(tokenizer))  # add-one smoothing: a label may be new
-    arrow = train_rows.select_columns(["input_ids"]).with_format("arrow")
-    for start in range(0, len(arrow), ROWS_A_READ):
-        ids = read_columns(arrow, np.arange(start, min(start + ROWS_A_READ, len(arrow))))["input_ids"]
-        counts += np.bincount(ids.reshape(-1), minlength=counts.size)
-    counts[tokenizer.all_special_ids] = 1
+    counts = count_tokens(train_rows, tokenizer)
     batches = (evaluation_rows[number]["labels"].numpy() for number in range(len(evaluation_rows)))
     labels = np.concatenate([batch[batch != IGNORED] for batch in batches])
     return {

@@ -11,6 +11,7 @@ from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
+import torch
 from datasets import DatasetDict
 from filelock import FileLock, Timeout
 from safetensors import SafetensorError
@@ -20,7 +21,15 @@ from turkbert.arguments import PretrainingArguments, RunArguments
 from turkbert.artifacts import MANIFEST, find_damage, key_hash, publish, read_manifest, remove, write_json
 from turkbert.data.prepare import build_collator, load_stats
 from turkbert.errors import CORRUPT_ARTIFACT, ENVIRONMENT, PREEMPTED, UserError, config_error, is_main_process
-from turkbert.model import TurkBertConfig, TurkBertForPreTraining, load_stock, load_stock_config, save_stock
+from turkbert.model import (
+    TurkBertConfig,
+    TurkBertForPreTraining,
+    TurkBertModel,
+    load_stock,
+    load_stock_config,
+    save_stock,
+)
+from turkbert.model.initialization import init_decoder_bias, init_positions
 from turkbert.tokenization import load_tokenizer, save_tokenizer, tokenizer_hash
 from turkbert.training.callbacks import SamplesCallback, StageCallback
 from turkbert.training.checkpoint import check_contract, checkpoints, find_checkpoint
@@ -30,6 +39,7 @@ from turkbert.training.preemption import PreemptionCallback
 from turkbert.training.samples import predict_samples, read_sample_texts
 from turkbert.training.sharding import whole
 from turkbert.training.trainer import PretrainingTrainer
+from turkbert.training.unigrams import count_tokens
 
 logger = logging.getLogger(__name__)
 
@@ -59,12 +69,24 @@ def check_run(args: RunArguments) -> None:
     """
     read_sample_texts(args.setting("sample_texts"))
     model = args.model
+    if model.attn_implementation:
+        _check_attention(model.attn_implementation)
     if args.setting("push_to_hub") and is_main_process():
         check_hub_access(repository_name(Path(args.output_dir), args.setting("hub_model_id")))
     if model.model_name_or_path:
         with _model_errors(model.model_name_or_path):
             config = load_stock_config(model.model_name_or_path, model.model_revision)
         _check_positions(args, config)
+
+
+def _check_attention(name: str) -> None:
+    """Refuse an implementation whose package is missing; transformers knows when it makes a model."""
+    try:
+        with torch.device("meta"):
+            TurkBertModel(TurkBertConfig(num_hidden_layers=1, attn_implementation=name))
+    except (ImportError, ValueError) as error:
+        reason = str(error).rpartition("error: ")[2].splitlines()[0].rstrip(".")
+        raise config_error("attn_implementation", f"{name} cannot be used ({reason})", "install it, or choose sdpa") from error
 
 
 def pretrain(
@@ -133,8 +155,13 @@ def build_trainer(
     with_nsp = args.data.nsp_probability > 0
     texts = read_sample_texts(training.sample_texts)
     set_seed(training.seed)  # the weights of a new model are drawn before the Trainer sets it
+    model = build_model(args, tokenizer, checkpoint)
+    if checkpoint is None and args.model.model_name_or_path is None:
+        counts = count_tokens(rows[min(rows)]["train"], tokenizer)
+        init_decoder_bias(model, torch.from_numpy(counts))
+        init_positions(model)
     trainer = PretrainingTrainer(
-        build_model(args, tokenizer, checkpoint),
+        model,
         training,
         rows,
         build_collator(args, tokenizer, training.seed, training.torch_compile),
