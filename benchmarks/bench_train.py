@@ -24,7 +24,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from train_settings import SETTINGS, TINY, Arm, Prepared, Setting, flop_per_token
+from train_settings import SETTINGS, TINY, Arm, Prepared, Setting
 
 ROOT = Path(__file__).resolve().parent.parent
 Figures = dict[Arm, list[dict[str, Any]]]  # the windows of each arm; of one that failed, {"error": the reason}
@@ -109,11 +109,20 @@ def tabulate(setting: Setting, results: Figures, prepared: Prepared) -> list[Row
     return table
 
 
+def useful_flop(setting: Setting, labelled_share: float) -> float:
+    """Useful FLOPs of a token, by the share of the tokens that the rows have labels for."""
+    from turkbert.training.speed import flop_per_token  # here, so that this process holds no torch beside the arms
+
+    sizes = {name: size for name, size in setting.sizes.items() if name != "num_attention_heads"}
+    share = labelled_share * setting.block_size / (setting.block_size - 3)
+    return flop_per_token(**sizes, block_size=setting.block_size, mlm_probability=share)
+
+
 def arm_rows(arm: Arm, setting: Setting, windows: list[dict[str, Any]], prepared: Prepared) -> list[Row]:
     """Speed, useful FLOPs, share of the limit, waiting and memory of one arm."""
     title, asked = f"{setting.title}: {arm}", setting.asked if arm.program == "turkbert" else {}
     tokens = setting.steps * setting.batch_size * setting.block_size
-    flop = tokens * prepared.useful * flop_per_token(setting.sizes, setting.block_size, prepared.labelled)
+    flop = tokens * prepared.useful * useful_flop(setting, prepared.labelled)
     table = [
         (f"{title}, tokens/s", f"{median(tokens / w['seconds'] for w in windows):,.0f}", ""),
         (f"{title}, useful TFLOP/s", f"{median(flop / w['seconds'] for w in windows) / 1e12:.3f}", ""),

@@ -77,17 +77,3 @@ class Prepared(NamedTuple):
     labelled: float  # share of those that are labelled
     hardware: str
     torch_version: str
-
-
-def flop_per_token(sizes: dict[str, int], block_size: int, labelled_share: float) -> float:
-    """Useful FLOPs of one token, forward and backward.
-
-    6 for each weight of the encoder's matrices (2 forward, 4 backward: Kaplan et al. 2020, section 2.1), 12 T H a
-    layer for the scores and the weighted sum (Chowdhery et al. 2022, appendix B), and 6 H V for the word logits of a
-    labelled token. What is left out (norms, look-ups, the head's H x H layer, the pooler) is a thousandth. BERT-base
-    with 32,000 words, 15 % of all but three tokens labelled: 545 MFLOP at T = 128 and 588 at T = 512.
-    """
-    hidden, layers = sizes["hidden_size"], sizes["num_hidden_layers"]
-    matrices = 4 * hidden**2 + 2 * hidden * sizes["intermediate_size"]
-    head = labelled_share * hidden * sizes["vocab_size"]
-    return 6 * (layers * matrices + head) + 12 * layers * block_size * hidden

@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from bench_train import arm_rows, best_arm, ratio_rows
+from bench_train import arm_rows, best_arm, ratio_rows, useful_flop
 from datasets import Dataset
 from stock_pretraining import build_stock_model, build_stock_trainer, collate, stock_defaults
 from train_arm import synthetic_rows, useful_shares
-from train_settings import BASE, Arm, Prepared, Setting, flop_per_token
+from train_settings import BASE, Arm, Prepared, Setting
 from transformers import TrainingArguments
 
 from turkbert import TurkBertConfig, TurkBertForPreTraining
@@ -31,24 +31,10 @@ def rows() -> Dataset:
     return synthetic_rows(vocab_size=50, block_size=32, num_rows=24)
 
 
-@pytest.mark.parametrize(("block_size", "mega"), [(128, 545), (512, 588)])
-def test_bert_base_costs_what_is_published(block_size, mega):
-    share = 0.15 * (block_size - 3) / block_size
-    assert round(flop_per_token(BASE, block_size, share) / 1e6) == mega
-
-
-def test_flops_of_a_tiny_model_by_hand():
-    # A layer: query, key, value and output 4 x 8 x 8, feed-forward 2 x 8 x 16: 512 weights. Attention of one token
-    # over 10: 10 x 8 products for the scores, 10 x 8 for the sum, forward; 2 FLOPs each, and twice that backward.
-    layer = 6 * 512 + 3 * 2 * (10 * 8 + 10 * 8)
-    head = 6 * 8 * 50 / 4
-    assert flop_per_token(SIZES, 10, 0.25) == 2 * layer + head
-
-
-def test_the_matrices_counted_are_those_of_the_encoder():
-    encoder = TurkBertForPreTraining(TurkBertConfig(**SIZES)).bert.encoder
-    weights = sum(parameter.numel() for parameter in encoder.parameters() if parameter.dim() == 2)
-    assert flop_per_token(SIZES, 0, 0.0) == 6 * weights
+def test_flops_go_by_the_labels_of_the_rows():
+    setting = Setting("cpu_base", "BERT-base", BASE, 8, 128, True, 1)
+    assert round(useful_flop(setting, 0.15 * 125 / 128) / 1e6) == 545
+    assert useful_flop(setting, 0.2) - useful_flop(setting, 0.1) == pytest.approx(6 * 0.1 * 768 * 32000)
 
 
 def test_synthetic_rows_hide_whole_words_of_about_15_percent():
