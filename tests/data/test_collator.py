@@ -111,3 +111,23 @@ def test_dynamic_rows_are_masked_by_their_number_and_epoch(masker):
 def test_dynamic_rows_need_a_masker():
     with pytest.raises(ValueError, match="carry no masks"):
         DataCollatorForPretraining()(unmasked_rows([0], epoch=0))
+
+
+def test_with_a_labelled_share_every_batch_of_a_size_has_one_shape(masker):
+    """As torch.compile wants it; without, the numbers of labels fall into several buckets."""
+    shapes = {}
+    for share in (None, 0.5):
+        collator = DataCollatorForPretraining(masker, labelled_share=share)
+        batches = [collator(unmasked_rows(list(range(32)), epoch)) for epoch in range(40)]
+        assert len({int((batch["labels"] != IGNORED).sum()) for batch in batches}) > 10
+        shapes[share] = {batch["labelled_positions"].numel() for batch in batches}
+    assert len(shapes[None]) > 1 and len(shapes[0.5]) == 1
+
+
+def test_more_labels_than_the_share_makes_room_for_take_the_next_bucket(masker):
+    collator = DataCollatorForPretraining(masker, labelled_share=0.01)
+    batch = collator(unmasked_rows(list(range(32)), epoch=0))
+    labelled = torch.nonzero(batch["labels"].reshape(-1) != IGNORED).reshape(-1)
+    room = batch["labelled_positions"].numel()
+    assert torch.equal(batch["labelled_positions"][: labelled.numel()], labelled)
+    assert room % 12 == 0 and labelled.numel() <= room < labelled.numel() + 12  # 12: a 32nd of the 384 tokens

@@ -9,7 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
-from transformers import get_scheduler
+from transformers import TrainingArguments, get_scheduler
 
 from tests.training.tiny import run, tiny_arguments
 from turkbert import arguments
@@ -150,6 +150,22 @@ def test_precision_follows_the_device(monkeypatch, device, bf16, fp16):
     assert arguments.choose_precision(not on_gpu, None, None) == (bf16, fp16)
     for asked in ((True, None), (None, True), (False, False), (False, None)):
         assert arguments.choose_precision(not on_gpu, *asked) == tuple(map(bool, asked))
+
+
+@pytest.mark.parametrize(("capability", "tf32"), [((9, 0), True), ((8, 0), True), ((7, 5), None), ((7, 0), None)])
+def test_an_old_gpu_gets_fp16_and_no_tf32(monkeypatch, tmp_path, capability, tf32):
+    """Up to Turing (7.5) there is neither tf32 nor native bf16."""
+    monkeypatch.setattr(TrainingArguments, "__post_init__", lambda self: None)  # it would touch the device
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda *_: capability)
+    monkeypatch.setattr(
+        torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation or capability >= (8, 0)
+    )
+    training = arguments.PretrainingArguments(output_dir=str(tmp_path))
+    assert training.tf32 is tf32
+    assert (training.bf16, training.fp16) == (capability >= (8, 0), capability < (8, 0))
+    assert arguments.PretrainingArguments(output_dir=str(tmp_path), tf32=False).tf32 is False
 
 
 def test_activation_checkpointing_changes_no_loss(trainer_of):

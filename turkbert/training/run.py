@@ -86,7 +86,8 @@ def _check_attention(name: str) -> None:
             TurkBertModel(TurkBertConfig(num_hidden_layers=1, attn_implementation=name))
     except (ImportError, ValueError) as error:
         reason = str(error).rpartition("error: ")[2].splitlines()[0].rstrip(".")
-        raise config_error("attn_implementation", f"{name} cannot be used ({reason})", "install it, or choose sdpa") from error
+        what = f"{name} cannot be used ({reason})"
+        raise config_error("attn_implementation", what, "install it, or choose sdpa") from error
 
 
 def pretrain(

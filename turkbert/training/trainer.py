@@ -243,9 +243,9 @@ class PretrainingTrainer(Trainer):
         with torch.no_grad():
             for number, inputs in enumerate(dataloader):
                 inputs = self._prepare_inputs(inputs)
-                outputs = model(**inputs)
+                of_batch = batch_sums(model(**inputs), inputs)
                 if number * self.args.world_size + self.args.process_index < len(self.eval_dataset):
-                    sums[number] = batch_sums(outputs, inputs)
+                    sums[number] = of_batch
         sums = self.accelerator.gather(sums).cpu().numpy()
         metrics = compute_metrics(sums, with_nsp=bool(self.nsp_class_weights))
         num_rows = int(sums[:, 5].sum())
