@@ -82,7 +82,7 @@ class DataArguments:
     nsp_probability: float = _key(0.5, "wanted share of rows whose B is random; 0 turns next-sentence prediction off")
     max_padding: float = _key(0.1, "largest share of padding that balancing the pairs may cost")
     masking: Literal["static", "dynamic"] = _key("static", "masks in the rows, or drawn anew each epoch")
-    mlm_probability: float = _key(0.15, "share of words to predict")
+    mlm_probability: float = _key(0.15, "share of words to predict in training rows; 0.15 in validation rows")
     mask_replace_prob: float = _key(0.8, "share of those that become [MASK]")
     random_replace_prob: float = _key(0.1, "share of those that become another word; the rest stays")
     dupe_factor: int = _key(1, "copies of every training row, each with its own static mask")

@@ -210,6 +210,9 @@ def test_share_of_chosen_words_is_that_of_the_settings(sample_arguments, tmp_pat
     chosen = masks["masked"] + masks["replaced"] + masks["kept"]
     assert chosen / masks["words"] == pytest.approx(0.3, abs=0.01)
     assert masks["kept"] / chosen == pytest.approx(0.1, abs=0.015)
+    masks = describe_masks(prepared.rows[64]["validation"], prepared.tokenizer)  # comparable between recipes
+    chosen = masks["masked"] + masks["replaced"] + masks["kept"]
+    assert chosen / masks["words"] == pytest.approx(0.15, abs=0.025)
 
 
 # R14 rows 14 and 19

@@ -47,6 +47,7 @@ logger = logging.getLogger(__name__)
 
 TEXT_A_UNIT = 4_000_000  # bytes
 COUNTED_A_UNIT = 2_000_000  # tokens
+VALIDATION_MLM_PROBABILITY = 0.15  # whatever training hides, so that losses can be compared between recipes
 TOKEN_FEATURES = datasets.Features(
     {"input_ids": datasets.List(datasets.Value("int32")), "sentence_ends": datasets.List(datasets.Value("int32"))}
 )
@@ -191,13 +192,18 @@ def prepare_rows(
     def build(stage: Stage) -> str:
         tokens = Dataset.load_from_disk(str(tokens_dir / "documents")).with_format("arrow")
         in_validation = split_documents(len(tokens), args.corpus.validation_fraction, args.data.preprocessing_seed)
-        masker = build_masker(args.data, tokenizer, RandomWordSet.load(words_dir))
+        random_words = RandomWordSet.load(words_dir)
+        even = dataclasses.replace(args.data, mlm_probability=VALIDATION_MLM_PROBABILITY)
+        maskers = {
+            "train": build_masker(args.data, tokenizer, random_words),
+            "validation": build_masker(even, tokenizer, random_words),
+        }
         shape = RowShape(block_size, args.data.overlap, args.data.edge_buffer)
         shares = {"train": 1 - args.corpus.validation_fraction, "validation": args.corpus.validation_fraction}
         stats = {}
         for split in SPLITS:
             numbers = np.flatnonzero(in_validation == (split == "validation"))
-            builder = RowBuilder(tokens, numbers, split, shape, args.data, tokenizer, masker)
+            builder = RowBuilder(tokens, numbers, split, shape, args.data, tokenizer, maskers[split])
             counts = builder.count()
             if not any(count.num_free + count.forced_lengths.sum() for count in counts):
                 mend = "every split needs two documents: add some, raise validation_fraction, or lower edge_buffer"
