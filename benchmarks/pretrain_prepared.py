@@ -6,7 +6,7 @@
 import sys
 
 from turkbert.arguments import parse_args
-from turkbert.console import set_up_logging
+from turkbert.console import set_up_script
 from turkbert.data import load_prepared
 from turkbert.errors import user_errors
 from turkbert.tokenization import load_tokenizer
@@ -16,7 +16,7 @@ from turkbert.training.run import pretrain
 def main() -> None:
     with user_errors():
         args = parse_args(description=__doc__)
-    set_up_logging()
+    set_up_script()
     with user_errors(args.debug, args.output_dir):
         tokenizer = load_tokenizer(args.tokenizer.tokenizer_dir)
         rows = load_prepared(args.data.data_dir, args.data.block_sizes)

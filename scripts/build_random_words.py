@@ -6,7 +6,7 @@
 import sys
 
 from turkbert.arguments import parse_args
-from turkbert.console import set_up_logging
+from turkbert.console import set_up_script
 from turkbert.data.prepare import prepare_documents, prepare_random_words, prepare_tokenizer, prepare_tokens
 from turkbert.data.random_words import RandomWordSet
 from turkbert.errors import user_errors
@@ -15,7 +15,7 @@ from turkbert.errors import user_errors
 def main() -> None:
     with user_errors():
         args = parse_args(description=__doc__)
-        set_up_logging()
+        set_up_script()
     with user_errors(args.debug):
         documents_dir = prepare_documents(args)
         tokenizer = prepare_tokenizer(args, documents_dir)

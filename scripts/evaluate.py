@@ -8,7 +8,7 @@ from pathlib import Path
 
 from turkbert.arguments import parse_args
 from turkbert.artifacts import write_json
-from turkbert.console import set_up_logging
+from turkbert.console import set_up_script
 from turkbert.errors import is_main_process, user_errors
 from turkbert.training.evaluation import evaluate_model
 
@@ -16,7 +16,7 @@ from turkbert.training.evaluation import evaluate_model
 def main() -> None:
     with user_errors():
         args = parse_args(description=__doc__)
-        set_up_logging()
+        set_up_script()
     with user_errors(args.debug):
         metrics = evaluate_model(args)
         if is_main_process():

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from turkbert.arguments import RunArguments, parse_args
 from turkbert.artifacts import read_manifest
-from turkbert.console import set_up_logging
+from turkbert.console import set_up_script
 from turkbert.data import load_prepared
 from turkbert.data.examples import Example, read_examples
 from turkbert.data.prepare import build_masker
@@ -21,7 +21,7 @@ from turkbert.tokenization import load_tokenizer, tokenizer_hash
 def main() -> None:
     with user_errors():
         args = parse_args(description=__doc__, extra={"num_rows": 5})
-        set_up_logging()
+        set_up_script()
     with user_errors(args.debug):
         for block_size, examples in examples_of(args, args.given["num_rows"]).items():
             sys.stdout.write(f"Block size {block_size}, training rows\n\n")

@@ -6,7 +6,7 @@
 import sys
 
 from turkbert.arguments import parse_args
-from turkbert.console import set_up_logging
+from turkbert.console import set_up_script
 from turkbert.data import prepare_dataset
 from turkbert.data.prepare import load_stats
 from turkbert.errors import user_errors
@@ -15,7 +15,7 @@ from turkbert.errors import user_errors
 def main() -> None:
     with user_errors():
         args = parse_args(description=__doc__)
-        set_up_logging()
+        set_up_script()
     with user_errors(args.debug):
         for block_size in prepare_dataset(args).rows:
             for split, stats in load_stats(args.data.data_dir, block_size).items():

@@ -7,7 +7,7 @@
 import sys
 
 from turkbert.arguments import parse_args
-from turkbert.console import set_up_logging
+from turkbert.console import set_up_script
 from turkbert.data import prepare_dataset
 from turkbert.errors import is_main_process, user_errors, write_status
 from turkbert.training.estimate import describe, estimate_run
@@ -17,7 +17,7 @@ from turkbert.training.run import check_run, pretrain
 def main() -> None:
     with user_errors():
         args = parse_args(description=__doc__, extra={"estimate": False})
-        set_up_logging()
+        set_up_script()
     if args.given["estimate"]:
         with user_errors(args.debug):  # no output_dir: nothing is written
             if is_main_process():

@@ -6,7 +6,7 @@
 import sys
 
 from turkbert.arguments import parse_args
-from turkbert.console import set_up_logging
+from turkbert.console import set_up_script
 from turkbert.data.prepare import prepare_documents, prepare_tokenizer
 from turkbert.errors import user_errors
 
@@ -16,7 +16,7 @@ EXAMPLE = "İstanbul'un 19. yüzyıldaki IŞIKLI sokaklarında dolaşıyorduk."
 def main() -> None:
     with user_errors():
         args = parse_args(description=__doc__)
-        set_up_logging()
+        set_up_script()
     with user_errors(args.debug):
         tokenizer = prepare_tokenizer(args, prepare_documents(args))
         sys.stdout.write(f"{len(tokenizer):,} tokens in {args.tokenizer.tokenizer_dir}\n{EXAMPLE}\n")

@@ -141,7 +141,7 @@ def test_the_script_prints_and_touches_nothing(tmp_path, monkeypatch, capfd):
     spec = importlib.util.spec_from_file_location("pretrain", ROOT / "scripts" / "pretrain.py")
     script = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(script)
-    monkeypatch.setattr(script, "set_up_logging", lambda: None)  # the logs of the tests stay as they are
+    monkeypatch.setattr(script, "set_up_script", lambda: None)  # the logs of the tests stay as they are
     monkeypatch.setattr(sys, "argv", ["pretrain.py", "config.json", "--estimate"])
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("WORLD_SIZE", raising=False)

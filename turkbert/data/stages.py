@@ -7,9 +7,11 @@
     run_stage(args, Path("data/tokens"), key, 95_000_000, build)
 """
 
+import ctypes
 import logging
 import os
 import shutil
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -202,12 +204,20 @@ def run_stage(
             found = build(Stage(staging, num_workers(args), args.data.max_shard_size, progress))
             num_done = progress.done()
         shutil.rmtree(staging / "_cache")
+        _return_memory()
         write_json(staging / "recipe.json", args.resolved())
         seconds = time.perf_counter() - started
         logger.info("%s: %s; %.1f s, %.1f MB/s", folder, found, seconds, num_done / seconds / 1e6)
 
     key = {**key, "turkbert": turkbert.__version__}
     return reuse_or_build(folder, key, build_and_describe, overwrite or args.setting("overwrite"), need_bytes)
+
+
+def _return_memory() -> None:
+    """Allocators keep what a stage has freed; the next stage, in the same process, would come on top of it."""
+    pa.default_memory_pool().release_unused()
+    if sys.platform == "linux":
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 @contextmanager
