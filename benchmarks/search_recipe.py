@@ -2,9 +2,9 @@
 
     python benchmarks/search_recipe.py configs/small.json trials.json --results runs/trials --eval_minutes 2 5 10 20
 
-trials.json is {name: {key: value, ...}, ...}; the keys lie over those of the config, whose rows must be prepared. Give
-each trial the max_steps that fill its time, so that the schedule ends with it. Every trial is a fresh process; one that
-has a result is left out, so the list can grow. Writes <results>/trials.jsonl and <results>/curves.png.
+trials.json is {name: {key: value, ...}, ...}; the keys lie over those of the config, whose rows must be there. Give
+each trial the max_steps that fill its time, so that the schedule ends with it. Every trial is a fresh process; one
+that has a result is left out, so the list can grow. Writes <results>/trials.jsonl and <results>/curves.png.
 """
 
 import argparse
