@@ -26,6 +26,7 @@ from turkbert.data.collator import IGNORED, DataCollatorForPretraining
 from turkbert.errors import UserError, config_error
 from turkbert.model import TurkBertForPreTraining
 from turkbert.tokenization import save_tokenizer
+from turkbert.training.allocator import keep_freed_memory
 from turkbert.training.checkpoint import PREFIX, rotate
 from turkbert.training.metrics import batch_sums, compute_metrics
 from turkbert.training.sampler import EvaluationRows, StagedBatchSampler, StagedRows, plan_stages
@@ -81,6 +82,8 @@ class PretrainingTrainer(Trainer):
         self.nsp_class_weights = {
             block_size: torch.tensor(weights, device=args.device) for block_size, weights in nsp_class_weights.items()
         }
+        if args.device.type == "cpu":
+            keep_freed_memory()
         self.contract = contract or {}
         # Trainer counts the labelled tokens of the whole step for us, over micro-batches and processes ...
         self.model_accepts_loss_kwargs = True
