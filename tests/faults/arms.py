@@ -8,6 +8,8 @@ trained: [step, block size, [row, ...]].
 """
 
 import json
+import os
+import socket
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -15,9 +17,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from accelerate.state import AcceleratorState
 from transformers import Trainer, TrainingArguments, set_seed
 from transformers.trainer_utils import get_last_checkpoint
 
+from tests.faults.harness import fork, log_of, wait
 from tests.training.tiny import TINY, tiny_arguments
 from turkbert.data.prepare import PreparedData
 from turkbert.errors import user_errors
@@ -85,6 +89,30 @@ class Stock:
         trainer.train(resume_from_checkpoint=last)
 
 
+class Ranks:
+    """An arm in several processes (gloo), as a launcher would start them, without its seconds of imports."""
+
+    def __init__(self, arm: Turkbert, num_processes: int = 2):
+        self.arm, self.num_processes = arm, num_processes
+        self.max_steps = arm.max_steps
+
+    def train(self, output_dir: Path, rows_log: Path) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            port = server.getsockname()[1]
+        ranks = [
+            fork(lambda rank=rank: self._train_rank(rank, port, output_dir, rows_log), log_of(output_dir))
+            for rank in range(self.num_processes)
+        ]
+        rows_log.with_suffix(".ranks").write_text(json.dumps(ranks))
+        raise SystemExit(max((wait(rank) for rank in ranks), key=abs))
+
+    def _train_rank(self, rank: int, port: int, output_dir: Path, rows_log: Path) -> None:
+        AcceleratorState._reset_state(reset_partial_state=True)
+        names = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": self.num_processes, "MASTER_PORT": port}
+        os.environ |= {"MASTER_ADDR": "127.0.0.1", **{name: str(value) for name, value in names.items()}}
+        self.arm.train(output_dir, rows_log)
+
+
 def _log(rows_log: Path, step: int, inputs: dict[str, torch.Tensor]) -> None:
     line = json.dumps([step, inputs["input_ids"].shape[1], inputs.pop("rows").tolist()])
     with open(rows_log, "a") as file:
@@ -120,3 +148,4 @@ def _logging_trainer(rows_log: Path) -> type[Trainer]:
 
 def _collate_with_rows(rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
     return {**collate(rows), "rows": torch.tensor([int(row["row"]) for row in rows])}
+

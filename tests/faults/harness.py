@@ -28,6 +28,9 @@ from safetensors.torch import load_file
 SAVE_SECONDS = 0.06  # a kill that is to fall inside a save comes up to so long after its beginning
 LIVELY_SECONDS = 1.5  # other kills come up to so long after the start of a life
 POLL_SECONDS = 0.0005
+LOGGED = (
+    "step", "loss", "mlm_loss", "nsp_loss", "grad_norm", "learning_rate", "eval_loss", "eval_mlm_loss", "eval_nsp_f1",
+)  # fmt: skip
 LIFE_SECONDS = 120  # longer is a hang
 
 
@@ -47,6 +50,11 @@ class Run:
         """The weights of the last step and, where the arm publishes one, of the final model."""
         final = self.output_dir / "model.safetensors"
         return [self.output_dir / f"checkpoint-{self.max_steps}" / "model.safetensors"] + [final] * final.exists()
+
+    def history(self) -> list[dict[str, float]]:
+        """The logged values of every step, from the last checkpoint."""
+        state = self.output_dir / f"checkpoint-{self.max_steps}" / "trainer_state.json"
+        return [{n: log[n] for n in LOGGED if n in log} for log in json.loads(state.read_text())["log_history"]]
 
     def rows(self) -> dict[int, list]:
         """{step: [[block size, rows], ...]} of the training that led to the final weights."""
@@ -130,7 +138,7 @@ def one_life(arm, run: Run, meanwhile: Callable[[int], None]) -> int:
     rows_log.parent.mkdir(parents=True, exist_ok=True)
     rows_log.touch()
     started = time.monotonic()
-    process = fork(lambda: arm.train(run.output_dir, rows_log), log_of(run))
+    process = fork(lambda: arm.train(run.output_dir, rows_log), log_of(run.output_dir))
     meanwhile(process)
     code = wait(process)
     run.seconds.append(time.monotonic() - started)
@@ -139,13 +147,13 @@ def one_life(arm, run: Run, meanwhile: Callable[[int], None]) -> int:
     return code
 
 
-def log_of(run: Run) -> Path:
-    return run.output_dir.with_name(f"{run.output_dir.name}.log")
+def log_of(output_dir: Path) -> Path:
+    """What the lives of a run wrote to stdout and stderr."""
+    return output_dir.with_name(f"{output_dir.name}.log")
 
 
 def last_line(run: Run) -> str:
-    lines = log_of(run).read_text().splitlines()
-    return lines[-1] if lines else ""
+    return [*log_of(run.output_dir).read_text().splitlines(), ""][-2:][0]
 
 
 def read_rows(rows_log: Path) -> dict[int, list]:

@@ -39,15 +39,15 @@ class Call(NamedTuple):
 def watch(see: Callable[[Call, str], None]) -> None:
     """In this process, call `see(call, "before" or "after")` around every call that changes the disk."""
 
-    def wrap(owner, name: str, position: int = 0, writes: Callable = lambda *args: True) -> None:
+    def wrap(owner, name: str, position: int = 0, writes: Callable = lambda *args, **kwargs: True) -> None:
         original = getattr(owner, name)
 
         @functools.wraps(original)
         def watched(*args, **kwargs):
             if not writes(*args, **kwargs):
                 return original(*args, **kwargs)
-            paths = [_path(arg) for arg in args[position : position + 2] if isinstance(arg, str | int | os.PathLike)]
-            call = Call(name, *paths[: 2 if name in ("rename", "replace") else 1])
+            num_paths = 2 if name in ("rename", "replace") else 1
+            call = Call(name, *(_path(arg, kwargs.get("dir_fd")) for arg in args[position : position + num_paths]))
             see(call, "before")
             result = original(*args, **kwargs)
             see(call, "after")
@@ -64,8 +64,10 @@ def watch(see: Callable[[Call, str], None]) -> None:
     wrap(safetensors.torch, "save_file", position=1)
 
 
-def _path(path: str | int | os.PathLike) -> str:
-    return os.readlink(f"/proc/self/fd/{path}") if isinstance(path, int) else os.path.abspath(path)
+def _path(path: str | int | os.PathLike, dir_fd: int | None) -> str:
+    if isinstance(path, int):
+        return os.readlink(f"/proc/self/fd/{path}")
+    return os.path.abspath(path if dir_fd is None else os.path.join(_path(dir_fd, None), path))
 
 
 def _is_for_writing(file, mode: str = "r", *args, **kwargs) -> bool:
