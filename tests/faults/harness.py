@@ -31,6 +31,7 @@ POLL_SECONDS = 0.0005
 LOGGED = (
     "step", "loss", "mlm_loss", "nsp_loss", "grad_norm", "learning_rate", "eval_loss", "eval_mlm_loss", "eval_nsp_f1",
 )  # fmt: skip
+Meanwhile = Callable[[int, Path], None]  # of (process, rows_log): what happens to a life
 LIFE_SECONDS = 120  # longer is a hang
 
 
@@ -103,7 +104,7 @@ def wait(process: int, seconds: float = LIFE_SECONDS) -> int:
 def live(arm, output_dir: Path) -> Run:
     """A run that nothing happens to."""
     run = Run(output_dir, arm.max_steps)
-    code = one_life(arm, run, lambda process: None)
+    code = one_life(arm, run)
     assert code == 0, last_line(run)
     return run
 
@@ -120,7 +121,7 @@ def killed(arm, output_dir: Path, rng: random.Random, kills: int) -> Run:
         if run.kills < kills:
             moment = at_save(run, rng) if rng.random() < 0.5 else anywhere(run, rng)
         touched = time.time_ns()
-        code = one_life(arm, run, moment or (lambda process: None))
+        code = one_life(arm, run, moment)
         if code == 0:
             return run
         if code == -signal.SIGKILL:
@@ -132,14 +133,15 @@ def killed(arm, output_dir: Path, rng: random.Random, kills: int) -> Run:
             shutil.rmtree(newest_checkpoint(output_dir), ignore_errors=True)
 
 
-def one_life(arm, run: Run, meanwhile: Callable[[int], None]) -> int:
-    """Start the run, do something to it, wait for its end, and take down what it trained on."""
+def one_life(arm, run: Run, meanwhile: Meanwhile | None = None) -> int:
+    """Start the run, do something to it, wait for its end, and take down what it trained on; returns the exit code."""
     rows_log = run.output_dir.with_name(f"{run.output_dir.name}-rows-{len(run.lives)}.jsonl")
     rows_log.parent.mkdir(parents=True, exist_ok=True)
     rows_log.touch()
     started = time.monotonic()
     process = fork(lambda: arm.train(run.output_dir, rows_log), log_of(run.output_dir))
-    meanwhile(process)
+    if meanwhile is not None:
+        meanwhile(process, rows_log)
     code = wait(process)
     run.seconds.append(time.monotonic() - started)
     run.lives.append(read_rows(rows_log))
@@ -167,36 +169,36 @@ def read_rows(rows_log: Path) -> dict[int, list]:
 # ---- moments to kill at
 
 
-def anywhere(run: Run, rng: random.Random) -> Callable[[int], None]:
+def anywhere(run: Run, rng: random.Random) -> Meanwhile:
     """A moment of a life: its start, steps, saves, evaluations or end."""
     seconds = rng.uniform(0, LIVELY_SECONDS)
 
-    def kill(process: int) -> None:
-        _wait_while(process, lambda: False, seconds)
+    def kill(process: int, rows_log: Path) -> None:
+        wait_until(process, lambda: False, seconds)
         os.kill(process, signal.SIGKILL)
 
     return kill
 
 
-def at_save(run: Run, rng: random.Random) -> Callable[[int], None]:
+def at_save(run: Run, rng: random.Random) -> Meanwhile:
     """Up to SAVE_SECONDS after the beginning of the next save, once the run is at a drawn step."""
     step = rng.randrange(run.max_steps)
     seconds = rng.uniform(0, SAVE_SECONDS)
 
-    def kill(process: int) -> None:
+    def kill(process: int, rows_log: Path) -> None:
         started = time.time_ns()
-        _wait_while(process, lambda: newest_step(run.output_dir) >= step, LIFE_SECONDS)
-        _wait_while(process, lambda: in_save(run.output_dir, started), 1.0)
-        _wait_while(process, lambda: False, seconds)
+        wait_until(process, lambda: newest_step(run.output_dir) >= step, LIFE_SECONDS)
+        wait_until(process, lambda: in_save(run.output_dir, started), 1.0)
+        wait_until(process, lambda: False, seconds)
         os.kill(process, signal.SIGKILL)
 
     return kill
 
 
-def _wait_while(process: int, until: Callable[[], bool], seconds: float) -> None:
+def wait_until(process: int, is_so: Callable[[], bool], seconds: float) -> None:
     """Wait until something is so, the process has ended (it stays a zombie till it is waited for) or time is over."""
     end = time.monotonic() + seconds
-    while time.monotonic() < end and not until():
+    while time.monotonic() < end and not is_so():
         if os.waitid(os.P_PID, process, os.WEXITED | os.WNOHANG | os.WNOWAIT):
             return
         time.sleep(POLL_SECONDS)

@@ -46,7 +46,7 @@ def resumed(arm, whole: Run, step: int, folder: Path) -> Run:
     """A run that finds the whole run's checkpoint of a step and goes on from there."""
     run = Run(folder / "out", arm.max_steps)
     shutil.copytree(whole.output_dir / f"checkpoint-{step}", run.output_dir / f"checkpoint-{step}")
-    assert one_life(arm, run, lambda process: None) == 0, run.output_dir
+    assert one_life(arm, run) == 0, run.output_dir
     return run
 
 

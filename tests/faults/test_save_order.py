@@ -215,12 +215,12 @@ def test_the_model_is_on_the_disk_before_its_manifest(calls):
 def die_and_restart(arm, whole: Run, what: str, number: int, moment: str, folder: Path) -> None:
     run = Run(folder / "out", arm.max_steps)
     watched = Watched(arm, die_at(number, moment, run.output_dir), what)
-    assert one_life(watched, run, lambda process: None) == -signal.SIGKILL, f"call {number}"
+    assert one_life(watched, run) == -signal.SIGKILL, f"call {number}"
     for path in run.output_dir.glob("checkpoint-*"):
         assert find_damage(path) is None, f"{path.name} after death {moment} call {number}"
     reached = newest_step(run.output_dir)
     assert reached in ((STEP - 1, STEP) if what == "checkpoint" else (arm.max_steps,))
-    assert one_life(arm, run, lambda process: None) == 0, f"restart after death {moment} call {number}"
+    assert one_life(arm, run) == 0, f"restart after death {moment} call {number}"
     assert min(run.lives[1], default=arm.max_steps) == reached
     assert differences(run, whole) == []
     assert find_damage(run.output_dir) is None
