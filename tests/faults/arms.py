@@ -148,4 +148,3 @@ def _logging_trainer(rows_log: Path) -> type[Trainer]:
 
 def _collate_with_rows(rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
     return {**collate(rows), "rows": torch.tensor([int(row["row"]) for row in rows])}
-

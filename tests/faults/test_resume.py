@@ -148,7 +148,9 @@ def check_splits(arm: Turkbert, steps: int, folder: Path, limit: float) -> None:
     two = Ranks(split(arm, [4, 2], max_steps=steps, ddp_backend="gloo"))
     whole = live(one, folder / "one" / "out")
     others = {
-        "accumulated": live(split(arm, [4, 2], max_steps=steps, gradient_accumulation_steps=2), folder / "acc" / "out"),
+        "accumulated": live(
+            split(arm, [4, 2], max_steps=steps, gradient_accumulation_steps=2), folder / "acc" / "out"
+        ),
         "two processes": live(two, folder / "two" / "out"),
     }
     for name, run in others.items():
@@ -169,7 +171,9 @@ def test_any_split_of_the_batch_is_the_same_run(arm, tmp_path):
 # ---- R6
 
 
-@pytest.mark.parametrize("step", [6, pytest.param(4, marks=pytest.mark.slow), pytest.param(12, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "step", [6, pytest.param(4, marks=pytest.mark.slow), pytest.param(12, marks=pytest.mark.slow)]
+)
 def test_two_processes_resume_exactly(arm, tmp_path, step):
     small = on_few_rows(arm).with_settings(stage_batch_sizes=[4, 2], ddp_backend="gloo")
     two = Ranks(small)

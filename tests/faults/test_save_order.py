@@ -10,6 +10,7 @@ import itertools
 import os
 import shutil
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -20,8 +21,9 @@ import torch
 import transformers.modeling_utils
 
 import turkbert.training.run
+from tests.faults.arms import Ranks, Turkbert
 from tests.faults.harness import Run, differences, live, newest_step, one_life
-from turkbert.artifacts import MANIFEST, find_damage
+from turkbert.artifacts import MANIFEST, find_damage, read_manifest
 from turkbert.training.trainer import PretrainingTrainer
 
 STEP = 4  # whose save is watched: the third to last, so that it rotates an older one out
@@ -207,6 +209,30 @@ def test_the_model_is_on_the_disk_before_its_manifest(calls):
     for number in moved:
         assert index(of_publishing, "fsync", of_publishing[number].path) < number
     assert any(call.name == "fsync" and call.path.endswith("/out") for call in of_publishing[last:])
+
+
+class SlowRank(Turkbert):
+    """The second process takes its time to write its part of a checkpoint."""
+
+    def train(self, output_dir: Path, rows_log: Path) -> None:
+        save: Callable = PretrainingTrainer._save_rng_state
+
+        def save_late(*args):
+            time.sleep(0.5 * int(os.environ["RANK"]))
+            save(*args)
+
+        PretrainingTrainer._save_rng_state = save_late
+        super().train(output_dir, rows_log)
+
+
+def test_a_slow_rank_is_waited_for(short_arm, tmp_path):
+    settings = {**short_arm.settings, "save_steps": 3, "stage_batch_sizes": [4, 2], "ddp_backend": "gloo"}
+    ranks = Ranks(SlowRank(short_arm.tiny_dir, short_arm.prepared, **settings))
+    run = live(ranks, tmp_path / "out")
+    for step in (3, 6):
+        folder = run.output_dir / f"checkpoint-{step}"
+        assert {"rng_state_0.pth", "rng_state_1.pth"} <= read_manifest(folder)["files"].keys()
+        assert find_damage(folder) is None
 
 
 # ---- deaths

@@ -1,4 +1,4 @@
-"""R10: SIGTERM and SIGINT at drawn moments, through launchers too: all ranks save within seconds and resume exactly."""
+"""R10: SIGTERM and SIGINT at drawn moments, through launchers too: all ranks save in seconds and resume exactly."""
 
 import json
 import os
