@@ -43,7 +43,7 @@ def on_few_rows(arm: Turkbert, accumulation: int = 1) -> Turkbert:
 
 
 def resumed(arm, whole: Run, step: int, folder: Path) -> Run:
-    """A run that finds the whole run's checkpoints up to a step (the best may be one of them) and goes on from there."""
+    """A run that finds the whole run's checkpoints up to a step (the best among them), and goes on."""
     run = Run(folder / "out", arm.max_steps)
     for path in whole.output_dir.glob("checkpoint-*"):
         if int(path.name.rpartition("-")[2]) <= step:
