@@ -386,7 +386,7 @@ def _is_overwriting(output_dir: Path, contract: dict[str, Any], allowed: list[st
     try:
         old = json.loads((output_dir / OVERWRITING).read_text("utf-8"))
         return all(name in allowed or old.get(name) == value for name, value in contract.items())
-    except (OSError, ValueError, AttributeError):
+    except (OSError, ValueError, AttributeError, RecursionError):
         return False
 
 
