@@ -15,6 +15,7 @@ import random
 import shutil
 import signal
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable
@@ -24,6 +25,7 @@ from typing import Any
 
 import torch
 from safetensors.torch import load_file
+from tqdm.std import tqdm
 
 SAVE_SECONDS = 0.06  # a kill that is to fall inside a save comes up to so long after its beginning
 LIVELY_SECONDS = 1.5  # other kills come up to so long after the start of a life
@@ -74,6 +76,8 @@ def fork(function: Callable[[], Any], log: Path) -> int:
     try:
         sys.stdout = sys.stderr = open(log, "a", buffering=1)
         os.dup2(sys.stderr.fileno(), 2)
+        # That of the parent is a semaphore which all forks share: one killed in it would stop all later ones.
+        tqdm.set_lock(threading.RLock())
         logging.basicConfig(level=logging.INFO, stream=sys.stderr, force=True)
         function()
         code = 0
