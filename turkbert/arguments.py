@@ -142,6 +142,7 @@ class PretrainingArguments(TrainingArguments):
     peak_tflops: float | None = _key(None, "TFLOP/s of a device, to tell MFU by; empty: from a table of GPUs")
     sample_texts: str | None = _key(None, "file of texts with [MASK] and of pairs to predict; empty: the bundled ones")
     resume_from_checkpoint: str | None = _key("auto", "auto: the newest whole checkpoint of output_dir; or a folder")
+    allow_change: list[str] = _key([], "settings that may differ from the checkpoint's; recorded in the next ones")
     overwrite: bool = _key(False, "start afresh over an old run")
     debug: bool = _key(False, "show the traceback of an error")
 
