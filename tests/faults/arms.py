@@ -12,13 +12,14 @@ import os
 import socket
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from accelerate.state import AcceleratorState
-from transformers import Trainer, TrainingArguments, set_seed
+from transformers import DataCollatorForLanguageModeling, Trainer, TrainingArguments, set_seed
 from transformers.trainer_utils import get_last_checkpoint
 
 from tests.faults.harness import fork, log_of, wait
@@ -43,6 +44,7 @@ class Turkbert:
 
     def __init__(self, tiny_dir: Path, prepared: PreparedData, **settings: Any):
         self.tiny_dir, self.prepared, self.settings = tiny_dir, prepared, {**PLAN, **settings}
+        self.nan_step = self.settings.pop("nan_step", None)
         self.max_steps = self.settings["max_steps"]
 
     def with_settings(self, **settings: Any) -> "Turkbert":
@@ -50,6 +52,7 @@ class Turkbert:
 
     def train(self, output_dir: Path, rows_log: Path) -> None:
         _log_turkbert_rows(rows_log)
+        _poison(PretrainingTrainer, self.nan_step)
         args = tiny_arguments(self.tiny_dir, output_dir, **self.settings)
         with user_errors(False, output_dir):
             pretrain(args, args.training(), self.prepared.tokenizer, self.prepared.rows)
@@ -62,6 +65,7 @@ class Stock:
 
     def __init__(self, prepared: PreparedData, **settings: Any):
         self.prepared, self.settings = prepared, {**PLAN, "eval_strategy": "no", **settings}
+        self.nan_step = self.settings.pop("nan_step", None)
         self.max_steps = self.settings["max_steps"]
 
     def with_settings(self, **settings: Any) -> "Stock":
@@ -83,10 +87,16 @@ class Stock:
         model = build_stock_model(vocab_size=vocab_size, **{name: TINY[name] for name in sizes})
         rows = self.prepared.rows[TINY["block_sizes"][0]]["train"]
         rows = rows.add_column("row", np.arange(len(rows)))
-        trainer = build_stock_trainer(model, args, rows, _logging_trainer(rows_log))
-        trainer.data_collator = _collate_with_rows
+        trainer_class = _logging_trainer(rows_log)
+        _poison(trainer_class, self.nan_step)
+        trainer = build_stock_trainer(model, args, rows, trainer_class)
+        trainer.data_collator = partial(_collate_with_rows, self._mask())
         last = get_last_checkpoint(str(output_dir)) if output_dir.is_dir() else None
         trainer.train(resume_from_checkpoint=last)
+
+    def _mask(self) -> DataCollatorForLanguageModeling:
+        """What masks rows that have no masks of their own."""
+        return DataCollatorForLanguageModeling(self.prepared.tokenizer)
 
 
 class Ranks:
@@ -146,5 +156,21 @@ def _logging_trainer(rows_log: Path) -> type[Trainer]:
     return LoggingTrainer
 
 
-def _collate_with_rows(rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
-    return {**collate(rows), "rows": torch.tensor([int(row["row"]) for row in rows])}
+def _collate_with_rows(masker: DataCollatorForLanguageModeling, rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
+    is_masked = "masked_lm_positions" in rows[0]
+    nothing = {"masked_lm_positions": [], "masked_lm_ids": []}
+    batch = collate([row if is_masked else {**row, **nothing} for row in rows])
+    if not is_masked:
+        batch["input_ids"], batch["labels"] = masker.torch_mask_tokens(batch["input_ids"])
+    return {**batch, "rows": torch.tensor([int(row["row"]) for row in rows])}
+
+
+def _poison(trainer_class: type[Trainer], nan_step: int | None) -> None:
+    """Make the loss of one step NaN."""
+    compute_loss: Callable = trainer_class.compute_loss
+
+    def compute_nan(self, *args, **kwargs):
+        loss = compute_loss(self, *args, **kwargs)
+        return loss * float("nan") if self.state.global_step == nan_step else loss
+
+    trainer_class.compute_loss = compute_nan

@@ -43,9 +43,11 @@ def on_few_rows(arm: Turkbert, accumulation: int = 1) -> Turkbert:
 
 
 def resumed(arm, whole: Run, step: int, folder: Path) -> Run:
-    """A run that finds the whole run's checkpoint of a step and goes on from there."""
+    """A run that finds the whole run's checkpoints up to a step (the best among them), and goes on."""
     run = Run(folder / "out", arm.max_steps)
-    shutil.copytree(whole.output_dir / f"checkpoint-{step}", run.output_dir / f"checkpoint-{step}")
+    for path in whole.output_dir.glob("checkpoint-*"):
+        if int(path.name.rpartition("-")[2]) <= step:
+            shutil.copytree(path, run.output_dir / path.name)
     assert one_life(arm, run) == 0, run.output_dir
     return run
 

@@ -18,7 +18,7 @@ from tests.training.tiny import tiny_arguments
 from turkbert.errors import PREEMPTED
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "pretrain.py"
-STEPS = 400
+STEPS = 600
 LONG = {"max_steps": STEPS, "eval_strategy": "no", "save_steps": STEPS, "logging_steps": STEPS}
 SECONDS = 10 + 1  # to end in: the promise, and a save
 TERM, INT = signal.SIGTERM, signal.SIGINT
@@ -151,7 +151,7 @@ def check_launched(launcher, whom, number, seed, arm, whole: Run, folder: Path) 
         while "stage 1 of 2" not in log.read_text() and time.monotonic() < end:
             assert process.poll() is None, log.read_text()
             time.sleep(0.05)
-        time.sleep(rng.uniform(0, 2))
+        time.sleep(rng.uniform(0, 1))
         processes = send(process, whom, number, rng)
         sent_at = time.monotonic()
         gone, alive = psutil.wait_procs(processes, timeout=SECONDS + 5)

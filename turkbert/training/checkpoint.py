@@ -64,6 +64,8 @@ class Lineage:
             return None
         if run_id not in left_at:
             return "it belongs to another run"
+        if not isinstance(step, int):
+            return "its manifest is none of a checkpoint"
         return None if step <= left_at[run_id] else f"the run went on from step {left_at[run_id]} instead"
 
 
