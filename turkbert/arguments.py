@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal, get_args, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import torch
 from transformers import HfArgumentParser, TrainingArguments
@@ -143,6 +143,7 @@ class PretrainingArguments(TrainingArguments):
     peak_tflops: float | None = _key(None, "TFLOP/s of a device, to tell MFU by; empty: from a table of GPUs")
     sample_texts: str | None = _key(None, "file of texts with [MASK] and of pairs to predict; empty: the bundled ones")
     resume_from_checkpoint: str | None = _key("auto", "auto: the newest whole checkpoint of output_dir; or a folder")
+    allow_change: list[str] = _key([], "settings that may differ from the checkpoint's; recorded in the next ones")
     overwrite: bool = _key(False, "start afresh over an old run")
     debug: bool = _key(False, "show the traceback of an error")
 
@@ -326,6 +327,11 @@ def _optional_keys() -> set[str]:
     return {name for name, hint in hints.items() if type(None) in get_args(hint)}
 
 
+def _list_keys() -> set[str]:
+    hints = {name: hint for group in (*GROUPS, PretrainingArguments) for name, hint in get_type_hints(group).items()}
+    return {name for name, hint in hints.items() if list in (get_origin(hint), *map(get_origin, get_args(hint)))}
+
+
 def field_default(group: type, name: str) -> Any:
     """The default of one key of an arguments class."""
     found = next(f for f in fields(group) if f.name == name)
@@ -361,6 +367,8 @@ def _read_config(path: Path, parser: HfArgumentParser) -> dict[str, Any]:
                 raise config_error(path, f"{name} is null", "give a value, or leave the key out")
             nulls[name] = None
         elif value == []:  # the command line cannot say that; what it means is for check_arguments to judge
+            if name not in _list_keys():
+                raise config_error(path, f"{name} is []", "give a value, or leave the key out")
             nulls[name] = value
         elif isinstance(value, list):
             words += [f"--{name}", *map(str, value)]
@@ -374,6 +382,8 @@ def _read_config(path: Path, parser: HfArgumentParser) -> dict[str, Any]:
         raise config_error(path, error.what, "mend the file") from None
     for name, value in parsed.items():
         single = value[0] if isinstance(value, list) else value  # "corpus": "a.txt" stands for ["a.txt"]
+        if name not in settings:
+            raise config_error(path, f"a value reads as the key --{name}", "write it without the dashes")
         given = settings[name]
         same_kind = isinstance(given, bool) == isinstance(single, bool)  # 1 == True, but not here
         if not isinstance(given, dict) and (given not in (value, single) or not same_kind):

@@ -1,54 +1,23 @@
-"""Trajectories: a resumed run is the uninterrupted one; a batch is the same however it is split."""
+"""Trajectories: the stages switch at their step, and a batch is the same however it is split."""
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
-import pytest
 import torch
-from safetensors.torch import load_file
 
 from tests.training.tiny import run, tiny_arguments
 
-STEP_LOSSES = ("step", "loss", "mlm_loss", "nsp_loss", "grad_norm", "learning_rate", "eval_mlm_loss", "eval_nsp_f1")
 SWITCH = 6  # the first step of stage 2: 0.6 of 10
 
 
-def final_weights(output_dir: Path) -> dict[str, torch.Tensor]:
-    return load_file(output_dir / "checkpoint-10" / "model.safetensors")
-
-
-@pytest.fixture(scope="module")
-def uninterrupted(tiny_dir, prepared, tmp_path_factory):
-    output_dir = tmp_path_factory.mktemp("whole") / "out"
-    trainer = run(tiny_arguments(tiny_dir, output_dir, save_total_limit=None), prepared)
-    return output_dir, trainer
-
-
-@pytest.mark.parametrize(("step", "workers"), [(3, 2), (SWITCH - 1, 0), (SWITCH, 0), (SWITCH + 2, 2)])
-def test_resumed_run_equals_uninterrupted(uninterrupted, tiny_dir, prepared, tmp_path, step, workers):
-    whole_dir, whole = uninterrupted
-    output_dir = tmp_path / "out"
-    shutil.copytree(whole_dir / f"checkpoint-{step}", output_dir / f"checkpoint-{step}")
-    trainer = run(tiny_arguments(tiny_dir, output_dir, dataloader_num_workers=workers), prepared)
-    assert trainer.state.global_step == 10
-    expected, found = final_weights(whole_dir), final_weights(output_dir)
-    assert all(torch.equal(found[name], expected[name]) for name in expected)
-    losses = [[log.get(name) for name in STEP_LOSSES] for log in trainer.state.log_history]
-    assert losses[:-1] == [[log.get(name) for name in STEP_LOSSES] for log in whole.state.log_history][:-1]
-
-
-def test_dropout_is_on(uninterrupted):
-    assert uninterrupted[1].model.config.hidden_dropout_prob == 0.1
-
-
-def test_batch_sizes_switch_at_the_step(uninterrupted):
-    sizes = [log["block_size"] for log in uninterrupted[1].state.log_history if "loss" in log]
+def test_batch_sizes_switch_at_the_step(tiny_dir, prepared, tmp_path):
+    trainer = run(tiny_arguments(tiny_dir, tmp_path / "out", save_total_limit=None, save_steps=10), prepared)
+    sizes = [log["block_size"] for log in trainer.state.log_history if "loss" in log]
     assert sizes == [32] * SWITCH + [64] * (10 - SWITCH)
-    assert (uninterrupted[0] / f"checkpoint-{SWITCH}").is_dir()
+    assert (tmp_path / "out" / f"checkpoint-{SWITCH}").is_dir()
 
 
 def split_losses(tiny_dir, prepared, output_dir, batch_sizes, accumulation):
