@@ -79,7 +79,7 @@ class Stock:
             use_cpu=True,
             disable_tqdm=True,
             report_to="none",
-            **{"learning_rate": TINY["learning_rate"], **self.settings},
+            **{"learning_rate": TINY["learning_rate"], "lr_scheduler_type": "cosine", **self.settings},
         )
         set_seed(args.seed)
         sizes = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")

@@ -158,7 +158,7 @@ CHANGES = {
     "max_steps": 14,
     "warmup_steps": 4,
     "learning_rate": 0.02,
-    "lr_scheduler_type": "cosine",
+    "lr_scheduler_type": "linear",
     "weight_decay": 0.3,
     "adam_beta1": 0.5,
     "gradient_accumulation_steps": 2,

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -18,8 +19,8 @@ from tests.training.tiny import tiny_arguments
 from turkbert.errors import PREEMPTED
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "pretrain.py"
-STEPS = 600
-LONG = {"max_steps": STEPS, "eval_strategy": "no", "save_steps": STEPS, "logging_steps": STEPS}
+LONG = {"max_steps": 400, "eval_strategy": "no", "save_steps": 400, "logging_steps": 400}
+OF_RANKS = {**LONG, "max_steps": 150, "stage_batch_sizes": [4, 2], "ddp_backend": "gloo"}
 SECONDS = 10 + 1  # to end in: the promise, and a save
 TERM, INT = signal.SIGTERM, signal.SIGINT
 
@@ -31,7 +32,7 @@ def long_arm(arm):
 
 @pytest.fixture(scope="module")
 def long_ranks(arm):
-    return Ranks(arm.with_settings(**LONG, stage_batch_sizes=[4, 2], ddp_backend="gloo"))
+    return Ranks(arm.with_settings(**OF_RANKS))
 
 
 @pytest.fixture(scope="module")
@@ -49,10 +50,9 @@ def assert_goes_on_exactly(arm, whole: Run, run: Run) -> None:
     status = json.loads((run.output_dir / "STATUS.json").read_text())
     assert (status["state"], status["exit_code"]) == ("preempted", PREEMPTED)
     stopped_at = newest_step(run.output_dir)
-    assert 0 < stopped_at < STEPS
+    assert 0 < stopped_at < arm.max_steps
     assert one_life(arm, run) == 0
     assert min(run.lives[-1]) == stopped_at
-    assert run.history()[-1] == whole.history()[-1]
     assert all(same_tensors(mine, other) for mine, other in zip(run.weights(), whole.weights(), strict=True))
 
 
@@ -65,11 +65,11 @@ class Told:
     def __init__(self, number: signal.Signals, seed: int, ranks: tuple[int, ...] = ()):
         rng = random.Random(seed)
         self.number, self.ranks = number, ranks
-        self.step, self.seconds = rng.randrange(1, STEPS - 50), rng.uniform(0, 0.05)
+        self.line, self.seconds = rng.randrange(1, 250), rng.uniform(0, 0.05)
         self.sent_at = 0.0
 
     def __call__(self, process: int, rows_log: Path) -> None:
-        wait_until(process, lambda: rows_log.read_bytes().count(b"\n") > self.step, 60)
+        wait_until(process, lambda: rows_log.read_bytes().count(b"\n") > self.line, 60)
         time.sleep(self.seconds)
         told = [process]
         if self.ranks:
@@ -81,7 +81,7 @@ class Told:
 
 
 def check_told(arm, whole: Run, folder: Path, told: Told) -> None:
-    run = Run(folder / "out", STEPS)
+    run = Run(folder / "out", arm.max_steps)
     assert one_life(arm, run, told) == PREEMPTED
     assert time.monotonic() - told.sent_at < SECONDS
     assert_goes_on_exactly(arm, whole, run)
@@ -140,7 +140,7 @@ def send(process: subprocess.Popen, whom: str, number: signal.Signals, rng: rand
 
 def check_launched(launcher, whom, number, seed, arm, whole: Run, folder: Path) -> None:
     rng = random.Random(seed)
-    run = Run(folder / "out", STEPS)
+    run = Run(folder / "out", arm.max_steps)
     settings = arm.arm.settings if isinstance(arm, Ranks) else arm.settings
     tiny_dir = arm.arm.tiny_dir if isinstance(arm, Ranks) else arm.tiny_dir
     tiny_arguments(tiny_dir, run.output_dir, **settings)
@@ -154,6 +154,8 @@ def check_launched(launcher, whom, number, seed, arm, whole: Run, folder: Path) 
         time.sleep(rng.uniform(0, 1))
         processes = send(process, whom, number, rng)
         sent_at = time.monotonic()
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(SECONDS + 5)  # before psutil, which would keep the exit code
         gone, alive = psutil.wait_procs(processes, timeout=SECONDS + 5)
         assert alive == [], f"still there after {SECONDS + 5} seconds: {log.read_text()[-3000:]}"
         status = run.output_dir / "STATUS.json"

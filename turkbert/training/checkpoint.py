@@ -37,6 +37,9 @@ T = TypeVar("T")
 PREFIX = "checkpoint-"
 RUN = "RUN.json"
 _UNKNOWN_RUN: dict[str, Any] = {"run_id": "", "parents": []}
+_LOAD_ERRORS = (
+    UnpicklingError, SafetensorError, RuntimeError, EOFError, LookupError, TypeError, ValueError, OSError,
+)  # fmt: skip
 _LOADABLE = (".pt", ".pth", ".bin", ".safetensors", ".metadata", ".distcp")
 
 
@@ -228,7 +231,9 @@ def load_errors(folder: str | os.PathLike | None) -> Iterator[None]:
     """What torch, transformers and safetensors raise for files that are none of a checkpoint, as one line."""
     try:
         yield
-    except (UnpicklingError, SafetensorError, RuntimeError, EOFError, LookupError, TypeError, ValueError) as error:
+    except _LOAD_ERRORS as error:
+        if isinstance(error, OSError) and error.errno is not None:  # of the system; transformers' own have no number
+            raise
         reason = str(error).strip().split("\n")[0].partition(". ")[0] or type(error).__name__
         mend = "resume from another checkpoint"
         raise UserError(folder or "checkpoint", f"cannot be loaded ({reason})", mend, CORRUPT_ARTIFACT) from error
