@@ -246,7 +246,7 @@ def write_errors(folder: Path) -> Iterator[None]:
         number = re.search(r"os error (\d+)", str(error))
         raise OSError(int(number[1]) if number else errno.EIO, str(error)) from error
     except RuntimeError as error:
-        if "PytorchStreamWriter" not in str(error) and "inline_container" not in str(error):
+        if not any(word in str(error) for word in ("PytorchStreamWriter", "inline_container", "iostream")):
             raise
         raise OSError(_why_not_written(folder), str(error)) from error
 
