@@ -188,17 +188,17 @@ def decided(decide: Callable[[], T]) -> T:
     """What the main process decides, in every process; its refusal ends them all, none waits for a rank that is gone.
 
     Raises:
-        UserError: of the main process.
+        UserError, OSError: of the main process.
     """
     outcome: list[Any] = [None]
     if is_main_process():
         try:
             outcome = [decide()]
-        except UserError as refusal:
+        except (UserError, OSError) as refusal:
             outcome = [refusal]
     if PartialState().num_processes > 1:
         broadcast_object_list(outcome)
-    if isinstance(outcome[0], UserError):
+    if isinstance(outcome[0], UserError | OSError):
         raise outcome[0]
     return outcome[0]
 
