@@ -39,7 +39,7 @@ MUTATIONS = {
         "turkbert/artifacts.py",
         "            if sha256 != facts[\"sha256\"]:\n",
         "            if False:\n",
-        "tests/training/test_run.py::test_damaged_newest_is_named_and_passed_over",
+        "tests/faults/test_damage.py::test_damage_is_found_and_named[model.safetensors-middle bit]",
     ),
     "no barrier": Mutation(
         "turkbert/training/trainer.py",
