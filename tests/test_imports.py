@@ -28,11 +28,12 @@ TOOLS_OF_DATA = {"arrow", "counter_rng", "counts", "progress", "stages"}
 LEAVES_OF_DATA = TOOLS_OF_DATA | {"sentences", "raw_text", "random_words", "stats"}
 BEFORE_IN_DATA = {  # what else of its room a file of data/ may import
     "documents": {"raw_text"},
-    "corpus": {"documents", "raw_text"},
+    "places": {"documents"},
+    "corpus": {"documents", "raw_text", "places"},
     "masking": {"random_words"},
     "pairs": {"sentences"},
     "collator": {"masking"},
-    "duplicates": {"documents"},
+    "duplicates": {"documents", "raw_text", "places"},
     "examples": {"masking"},
     "report": {"stats", "examples"},
     "rows": {"masking", "pairs"},

@@ -38,10 +38,11 @@ class CorpusArguments:
     corpus_config: str | None = _key(None, "configuration of a Hub data set, e.g. 20231101.tr")
     corpus_revision: str | None = _key(None, "revision of a Hub data set")
     text_column: str = _key("text", "column of the text in jsonl, parquet and Hub data sets")
+    encoding: str = _key("utf-8", "of txt and jsonl files, e.g. cp1254 or utf-16")
     drop_short_lines: int = _key(0, "drop lines (titles) of at most this many words")
     max_document_chars: int = _key(1_000_000, "longer documents are split at a line, sentence or word")
     dedup: Literal["none", "exact", "near"] = _key("none", "drop documents that come twice; near: extra dedup")
-    bad_bytes: Literal["error", "reject"] = _key("error", "what to do with a document that is not UTF-8")
+    bad_bytes: Literal["error", "reject"] = _key("error", "what to do with a document that is not in that encoding")
     bad_lines: Literal["error", "reject"] = _key("error", "what to do with a broken jsonl line")
     validation_fraction: float = _key(0.05, "share of the documents kept for validation")
 
@@ -440,6 +441,10 @@ def check_arguments(args: RunArguments) -> None:
         raise config_error("metric_for_best_model", "nsp_probability 0 turns that metric off", "choose an mlm_ one")
     if args.setting("min_learning_rate") > args.setting("learning_rate"):
         raise config_error("min_learning_rate", "it is over learning_rate", "the floor is at most the peak")
+    try:
+        "".encode(args.corpus.encoding)
+    except LookupError as error:
+        raise config_error("encoding", str(error), "give a name that Python knows, e.g. utf-8 or cp1254") from None
     if not re.fullmatch(r"[1-9]\d*[KMGT]i?B", data.max_shard_size):
         raise config_error("max_shard_size", f"'{data.max_shard_size}' is no size", "write e.g. 500MB or 2GB")
     _check_trackers(args.setting("report_to"))

@@ -114,14 +114,15 @@ def zipped(text: str, path: Path) -> None:
 
 
 FATAL: dict[str, tuple[Files, list[str]]] = {
-    "row_01_latin5": ({"a.txt": TEXT, "b.txt": TEXT.encode("cp1254")}, ["b.txt", "offset 17", "iconv -f cp1254"]),
+    "row_01_latin5": ({"a.txt": TEXT, "b.txt": TEXT.encode("cp1254")}, ["b.txt", "offset 17", "--encoding cp1254"]),
     "row_02_bad_byte": ({"a.txt": TEXT.encode() + b"\xff"}, ["a.txt", "0xff at offset", "--bad_bytes reject"]),
-    "row_04_utf16": ({"a.txt": TEXT.encode("utf-16")}, ["a.txt", "UTF-16", "iconv -f utf-16"]),
+    "row_04_utf16": ({"a.txt": TEXT.encode("utf-16")}, ["a.txt", "UTF-16", "--encoding utf-16"]),
     "row_09_empty_alone": ({"a.txt": ""}, ["no documents"]),
-    "row_10_only_white_space": ({"a.jsonl": jsonl({"text": " \n\t"})}, ["no documents", "'empty': 1"]),
+    "row_10_only_white_space": ({"a.jsonl": jsonl({"text": " \n\t"})}, ["no documents", "empty 1"]),
     "row_22_no_such_kind": ({"a.csv": TEXT}, ["no corpus file there", os.getcwd()]),
     "row_23_truncated_gz": ({"a.txt.gz": GZIPPED[:-9]}, ["a.txt.gz", f"after {len(GZIPPED) - 9} bytes", "truncated"]),
     "row_24_corrupt_gz": ({"a.txt.gz": flipped(GZIPPED)}, ["a.txt.gz", "corrupt gz data"]),
+    "row_02_bad_byte_of_cp1254": ({"a.txt": TEXT.encode() + b"\xfd"}, ["0xfd at offset", "; reject such", "bad_bytes reject"]),
     "row_25_broken_jsonl_line": ({"a.jsonl": jsonl(*texts()) + '{"text": "ya'}, ["a.jsonl:6", "--bad_lines reject"]),
     "row_27_field_absent": ({"a.jsonl": jsonl({"body": "x"})}, ["no field 'text'; fields are: body", "--text_column"]),
     "row_29_truncated_parquet": ({"a.parquet": parquet(texts())[:-9]}, ["a.parquet", "not a whole parquet file"]),
@@ -183,7 +184,12 @@ COUNTED: dict[str, tuple[Files, dict, dict, dict]] = {  # files, settings, rejec
         {"a.jsonl": jsonl(*texts("")[:-2], {"text": DOCUMENTS[4].ljust(1000, "x") + "y" * 1500})},
         {"max_document_chars": 1000}, {}, {"cuts": 2},
     ),
-    "row_14_duplicates": ({"a.txt": f"{TEXT}\n\n{DOCUMENTS[2]}"}, {"dedup": "exact"}, {"duplicate": 1}, {}),
+    "row_01_latin5": ({"a.txt": TEXT.encode("cp1254")}, {"encoding": "cp1254"}, {}, {}),
+    "row_04_utf16": ({"a.txt": TEXT.replace("\n", "\r\n").encode("utf-16")}, {"encoding": "utf-16"}, {}, {"carriage_returns": 8}),
+    "row_14_duplicates": (
+        {"a.txt": "\n\n".join([*DOCUMENTS[:2], DOCUMENTS[0]]), "b.txt": "\n\n".join([DOCUMENTS[1], *DOCUMENTS[2:]])},
+        {"dedup": "exact"}, {"duplicate": 2}, {},
+    ),
     "row_20_surrogate_and_none": (
         {"a.jsonl": jsonl(*texts("k\ud800", None))}, {}, {"undecodable": 1, "not_a_string": 1}, {}
     ),
@@ -209,9 +215,24 @@ def test_counted_documents(sample_arguments, tmp_path, caplog, files, settings, 
     assert ledger["documents_in"] == len(kept) + sum(rejected.values())
     rejects = [json.loads(line) for line in (folder / "rejects.jsonl").read_text().splitlines()]
     assert sorted(reject["reason"] for reject in rejects) == sorted(r for r, n in rejected.items() for _ in range(n))
-    assert all(reject["place"].split()[1].isdigit() for reject in rejects)
+    assert all(reject["place"].split()[1].isdigit() and reject["file"].startswith(str(corpus)) for reject in rejects)
     for name in files:
         assert (f"{name}: an empty file" in caplog.text) == (files[name] == "")
+
+
+def test_row_14_places_of_copies(sample_arguments, tmp_path):
+    """Of files whose documents were not all kept, read by two processes."""
+    files = {"a.txt": TEXT + "\n\n\u0007\n\n" + DOCUMENTS[1], "b.jsonl": jsonl({"text": ""}, *texts(), {"text": "Yeni."})}
+    corpus = write_files(tmp_path / "corpus", files)
+    args = sample_arguments(tmp_path, corpus=[str(corpus)], dedup="exact", preprocessing_num_workers=2)
+    folder = prepare_documents(args)
+    rejects = [json.loads(line) for line in (folder / "rejects.jsonl").read_text().splitlines()]
+    assert [(Path(r["file"]).name, r["place"]) for r in rejects] == [
+        ("a.txt", "document 6"), ("b.jsonl", "line 1"), ("a.txt", "document 7"),
+        *(("b.jsonl", f"line {line}") for line in range(2, 7)),
+    ]  # fmt: skip
+    assert [r["copy_of"]["place"] for r in rejects[2:]] == ["document 2", *(f"document {n}" for n in range(1, 6))]
+    assert {Path(r["copy_of"]["file"]).name for r in rejects[2:]} == {"a.txt"}
 
 
 def test_row_21_symlink_loop_gives_each_file_once(sample_arguments, tmp_path):
@@ -259,6 +280,8 @@ SETTINGS = {
     "row_33_initializer": ({"initializer_range": -0.1}, "initializer_range: -0.1 is out of range"),
     "row_33_layer_norm": ({"layer_norm_eps": -1}, "layer_norm_eps: -1.0 is out of range"),
     "row_33_floor_over_peak": ({"min_learning_rate": 1}, "min_learning_rate: it is over learning_rate"),
+    "row_01_no_such_encoding": ({"encoding": "latin-5x"}, "encoding: unknown encoding: latin-5x"),
+    "row_01_no_text_encoding": ({"encoding": "base64"}, "encoding: 'base64' is not a text encoding"),
     "row_33_shard": ({"max_shard_size": "0"}, "max_shard_size: '0' is no size"),
     "row_34_block_over_positions": ({"block_sizes": [32, 1024]}, "1024 is over the model's positions"),
     "row_35_overlap": ({"overlap": 29}, "overlap: 29 is not below the window"),
@@ -305,7 +328,7 @@ def test_damaged_shard_is_named(refusal, prepared_folder, stage, change, part):
 
 
 OTHER_VALUES = {
-    "text_column": "body", "drop_short_lines": 1, "max_document_chars": 5000, "dedup": "exact", "bad_bytes": "reject",
+    "text_column": "body", "encoding": "cp1254", "drop_short_lines": 1, "max_document_chars": 5000, "dedup": "exact", "bad_bytes": "reject",
     "bad_lines": "reject", "validation_fraction": 0.3, "vocab_size": 1900, "limit_alphabet": 150, "min_frequency": 3,
     "cased": False, "max_tokens_per_word": 4, "max_words_per_group": 50, "min_word_frequency": 4,
     "sample_words": True, "max_lines": 20, "overlap": 5, "edge_buffer": 5, "nsp_balance": "none",

@@ -166,10 +166,28 @@ def test_separators_become_spaces_and_control_characters_go(tmp_path):
 @pytest.mark.parametrize("chunk_bytes", [1, 5, 1 << 20])
 def test_latin5_names_file_offset_and_remedy(tmp_path, monkeypatch, chunk_bytes):
     monkeypatch.setattr(raw_text, "CHUNK_BYTES", chunk_bytes)
-    path = write(tmp_path / "a.txt", "ağaç ".encode() + "şeker".encode("cp1254"))
+    path = write(tmp_path / "a.txt", "agac ".encode() + "şeker".encode("cp1254"))
     error = error_of(read, path)
     assert error.where == str(path) and error.exit_code == BAD_INPUT
-    assert "offset 7" in error.what and "iso-8859-9/cp1254" in error.what and "iconv -f cp1254" in error.mend
+    assert "offset 5" in error.what and "iso-8859-9/cp1254" in error.what and "--encoding cp1254" in error.mend
+    # A file with good UTF-8 before that byte is a damaged one.
+    path = write(tmp_path / "a.txt", "ağaç ".encode() + "şeker".encode("cp1254"))
+    error = error_of(read, path)
+    assert "offset 7" in error.what and "cp1254" not in str(error) and "--bad_bytes reject" in error.mend
+
+
+# R14 rows 1 and 4
+@pytest.mark.parametrize("encoding", ["cp1254", "iso-8859-9", "utf-16", "utf-16-le", "UTF8", "utf-8-sig"])
+@pytest.mark.parametrize("chunk_bytes", [1, 5, 1 << 20])
+def test_other_encodings(tmp_path, monkeypatch, encoding, chunk_bytes):
+    monkeypatch.setattr(raw_text, "CHUNK_BYTES", chunk_bytes)
+    text = "Ağaç,\r\nşeker. Öğle\rĞ"
+    path = write(tmp_path / "a.txt", text.encode(encoding))
+    texts, ledger, _ = read(path, encoding=encoding)
+    assert texts == ["Ağaç,\nşeker. Öğle\nĞ"]
+    assert ledger.cleaned == {"carriage_returns": 2}
+    rows = write(tmp_path / "a.jsonl", json.dumps({"text": "şeker"}, ensure_ascii=False).encode(encoding))
+    assert read(rows, encoding=encoding)[0] == ["şeker"]
 
 
 # R14 row 2
@@ -419,6 +437,18 @@ def test_hash_is_of_contents_in_order(tmp_path):
     assert hash_corpus([write(tmp_path / "d.jsonl", "bir")]) != hash_corpus([write(tmp_path / "d.txt", "bir")])
 
 
+# What turkbert itself wrote beside the texts is no corpus: its rejects.jsonl would be read the second time.
+def test_folders_of_turkbert_are_passed_over(tmp_path):
+    text = write(tmp_path / "a.txt", "bir")
+    write(tmp_path / "data" / "documents" / "rejects.jsonl", "{}\n")
+    write(tmp_path / "data" / "documents" / "MANIFEST.json", "{}")
+    for corpus in ([str(tmp_path)], [f"{tmp_path}/**"], [f"{tmp_path}/**/*.jsonl", str(text)]):
+        if corpus[0].endswith("jsonl"):
+            assert "no corpus file" in error_of(find_corpus_files, corpus).what
+        else:
+            assert find_corpus_files(corpus) == [text]
+
+
 # --- the data set
 
 
@@ -513,7 +543,7 @@ def test_empty_files_are_warned_of_and_fatal_alone(tmp_path, caplog):
 def test_a_corpus_of_which_nothing_is_kept_is_fatal(tmp_path):
     path = write_rows(tmp_path / "a.jsonl", [{"text": ""}, {"text": None}])
     error = error_of(load_corpus, [str(path)], cache_dir=tmp_path / "c")
-    assert "no documents" in error.what and "'empty': 1" in error.what and "'not_a_string': 1" in error.what
+    assert "no documents" in error.what and "empty 1, not a string 1" in error.what
 
 
 # --- the Hub

@@ -159,6 +159,7 @@ def stop(self, **kwargs):
     [
         ("[enforce fail at inline_container.cc:672] . unexpected pos 576 vs 534", True),
         ("PytorchStreamWriter failed writing file data/0: file write failed", True),
+        ("basic_ios::clear: iostream error", True),
         ("CUDA error: out of memory", False),
     ],
 )

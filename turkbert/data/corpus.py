@@ -15,6 +15,7 @@ import logging
 import os
 import re
 import tempfile
+from array import array
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
 from functools import partial
@@ -26,14 +27,17 @@ from typing import Any, TextIO
 import datasets
 import numpy as np
 
+from turkbert.artifacts import MANIFEST
 from turkbert.data.documents import (
     MAX_DOCUMENT_CHARS,
     CorpusLedger,
     clean_documents,
     document_format,
+    in_words,
     no_field,
     read_documents,
 )
+from turkbert.data.places import DocumentPlaces
 from turkbert.data.raw_text import BadInput, ignore
 from turkbert.errors import BAD_INPUT, ENVIRONMENT, UserError, config_error
 
@@ -54,7 +58,7 @@ def find_corpus_files(corpus: list[str]) -> list[Path]:
     Args:
         corpus: files, globs (`**` too) and folders (searched to any depth), listed in this order; within a glob or
             folder the files are sorted by name. Names with a leading `.` or `_` in folders, and in globs and folders
-            all files without a known ending, are passed over. Empty: the bundled sample.
+            all files without a known ending and all that turkbert wrote, are passed over. Empty: the bundled sample.
 
     Returns:
         Absolute paths under the names that led to them, for a link's name has the ending and its target may not.
@@ -90,6 +94,7 @@ def _expand(pattern: str) -> Iterator[Path]:
         yield path
     else:
         names = [name for name in glob.glob(str(path), recursive=True) if document_format(Path(name))]
+        names = [name for name in names if not (Path(name).parent / MANIFEST).exists()]
         # A loop of symbolic links gives a file many names: the shortest comes last here and stays.
         by_file = {os.path.realpath(name): name for name in sorted(names, key=lambda name: (-len(name), name))}
         yield from (Path(name) for name in sorted(by_file.values()) if os.path.isfile(name))
@@ -104,6 +109,8 @@ def _walk(folder: Path, visited: set[str]) -> Iterator[Path]:
         names = sorted(os.listdir(folder))
     except OSError as error:
         raise UserError(folder, f"cannot be read ({error.strerror})", "grant access or name other files") from error
+    if MANIFEST in names:  # what turkbert itself made of a corpus, rejects.jsonl among it
+        return
     for path in (folder / name for name in names if not name.startswith((".", "_"))):
         if os.path.isdir(path):
             yield from _walk(path, visited)
@@ -142,6 +149,7 @@ def load_corpus(
     cache_dir: str | Path,
     corpus_config: str | None = None,
     text_column: str = "text",
+    encoding: str = "utf-8",
     revision: str | None = None,
     drop_short_lines: int = 0,
     max_document_chars: int = MAX_DOCUMENT_CHARS,
@@ -154,13 +162,12 @@ def load_corpus(
 
     Args:
         corpus: files, globs and folders (see `find_corpus_files`), or one Hub id (see `is_hub_id`).
-        cache_dir: a folder of the caller's; the data set's files and REJECTS_FILE, a line for each rejected document,
-            are written there anew. The data set is memory-mapped: it lives as long as the folder.
+        cache_dir: a folder of the caller's; the data set's files, REJECTS_FILE (a line for each rejected document),
+            and what DocumentPlaces loads, are written there anew. The data set is memory-mapped: it lives as long as the folder.
         corpus_config, revision: the Hub data set's configuration and commit, tag or branch.
         num_proc: processes, at most one for each file.
-        on_read: called, in any of the processes, with the number of bytes that were read since the last call: of the
-            files, or of a Hub data set's texts.
-        text_column, drop_short_lines, max_document_chars, bad_bytes, bad_lines: see `read_documents`.
+        on_read: called, in any of the processes, with the number of bytes of text that were read since the last call.
+        text_column, encoding, drop_short_lines, max_document_chars, bad_bytes, bad_lines: see `read_documents`.
 
     Raises:
         UserError: a source is missing, unreadable or damaged, or there is no document at all.
@@ -179,12 +186,14 @@ def load_corpus(
             what = f"only Hub data sets have one, and {corpus} is none"
             raise config_error("corpus_config, revision", what, "leave it out, or give one Hub id as corpus")
         sources = [str(path) for path in find_corpus_files(corpus) if _has_content(path)]
-        read = partial(read_documents, text_column=text_column, bad_bytes=bad_bytes, bad_lines=bad_lines, **cleaning)
+        forms = {"text_column": text_column, "encoding": encoding, "bad_bytes": bad_bytes, "bad_lines": bad_lines}
+        read = partial(read_documents, **forms, **cleaning)
     dataset, ledger = None, CorpusLedger()
     if sources:
-        dataset, ledger = _build_dataset(sources, read, Path(cache_dir), num_proc)
+        names = [source if isinstance(source, str) else corpus[0] for source in sources]
+        dataset, ledger = _build_dataset(sources, names, read, Path(cache_dir), num_proc)
     if not dataset:
-        why = f"rejected: {ledger.rejected}" if ledger.rejected else "all files are empty"
+        why = f"rejected: {in_words(ledger.rejected)}" if ledger.rejected else "all files are empty"
         raise UserError(f"corpus {corpus}", f"no documents ({why})", "name files or a data set with text")
     return dataset, ledger
 
@@ -218,7 +227,6 @@ def _read_rows(
     *,
     dataset: datasets.Dataset,
     name: str,
-    rejects: TextIO,
     on_read: Callable[[int], None],
     **cleaning: Any,
 ) -> Iterator[str]:
@@ -228,12 +236,15 @@ def _read_rows(
             yield from values
             on_read(sum(len(value.encode("utf-8", "replace")) for value in values if isinstance(value, str)))
 
-    values = read_values()
-    return clean_documents(enumerate(values, rows.start + 1), name, ledger, rejects=rejects, **cleaning)
+    return clean_documents(enumerate(read_values(), rows.start + 1), name, ledger, **cleaning)
 
 
 def _build_dataset(
-    sources: list[str] | list[range], read: Callable[..., Iterator[str]], cache_dir: Path, num_proc: int | None
+    sources: list[str] | list[range],
+    names: list[str],
+    read: Callable[..., Iterator[str]],
+    cache_dir: Path,
+    num_proc: int | None,
 ) -> tuple[datasets.Dataset | None, CorpusLedger]:
     """The data set (None if no document was kept) and the ledger of all sources."""
     cache_dir.mkdir(parents=True, exist_ok=True)
@@ -259,7 +270,9 @@ def _build_dataset(
         if _merge_ledgers(work_dir, cache_dir).documents_kept:
             raise
         dataset = None
-    return dataset, _merge_ledgers(work_dir, cache_dir)
+    ledger = _merge_ledgers(work_dir, cache_dir)
+    DocumentPlaces.merge(names, sorted(work_dir.glob("*.kept")), cache_dir)
+    return dataset, ledger
 
 
 def _merge_ledgers(work_dir: Path, cache_dir: Path) -> CorpusLedger:
@@ -285,17 +298,18 @@ def _generate(
     for source, number in zip(sources, numbers, strict=True):
         if any(work_dir.glob("*.error.json")):
             return
-        ledger = CorpusLedger()
+        ledger, kept = CorpusLedger(), array("q")
         # File names need not be UTF-8; what backslashreplace writes for them is JSON's own escape.
         rejects_path = work_dir / f"{number:06d}.{REJECTS_FILE}"
         with open(rejects_path, "w", encoding="utf-8", errors="backslashreplace") as rejects:
             try:
-                for text in read(source, ledger, rejects=rejects):
+                for text in read(source, ledger, rejects=rejects, kept=kept):
                     yield {"text": text}
             except UserError as error:
                 fields = {"where": error.where, "what": error.what, "mend": error.mend, "exit_code": error.exit_code}
                 (work_dir / f"{number:06d}.error.json").write_text(json.dumps(fields))
                 return
+        (work_dir / f"{number:06d}.kept").write_bytes(kept)
         (work_dir / f"{number:06d}.ledger.json").write_text(json.dumps(asdict(ledger)))
 
 

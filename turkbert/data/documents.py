@@ -12,16 +12,18 @@ such line begins a document, sub-headings have more `=`, and blank lines separat
 import json
 import os
 import re
+from array import array
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import NamedTuple, TextIO
+from typing import Any, NamedTuple, TextIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from turkbert.data.raw_text import COMPRESSIONS, BadInput, decode_chunks, ignore, read_chunks
+from turkbert.data.raw_text import COMPRESSIONS, BadInput, decode_chunks, ignore, read_chunks, text_bytes
 from turkbert.errors import UserError
 
 FORMATS = ("txt", "jsonl", "parquet")
@@ -84,6 +86,15 @@ class CorpusLedger:
             self.count_cleaned(what, number)
 
 
+def in_words(numbers: dict[str, int]) -> str:
+    """Counts of a ledger as people read them.
+
+    >>> in_words({"empty": 1200, "not_a_string": 1})
+    'empty 1,200, not a string 1'
+    """
+    return ", ".join(f"{name.replace('_', ' ')} {number:,}" for name, number in numbers.items()) or "none"
+
+
 class Rejected(NamedTuple):
     """Stands in a reader's output for a document that it could not read."""
 
@@ -99,16 +110,23 @@ def document_format(path: Path) -> str | None:
     return ending[1:] if ending[1:] in FORMATS else None
 
 
+def place_unit(source: str | Path) -> str:
+    """What the numbers of a source's documents count: documents of a txt file, lines of jsonl, rows of all others."""
+    return {"txt": "document", "jsonl": "line"}.get(document_format(Path(source)) or "", "row")
+
+
 def read_documents(
     path: str | Path,
     ledger: CorpusLedger,
     *,
     text_column: str = "text",
+    encoding: str = "utf-8",
     drop_short_lines: int = 0,
     max_document_chars: int = MAX_DOCUMENT_CHARS,
     bad_bytes: BadInput = "error",
     bad_lines: BadInput = "error",
     rejects: TextIO | None = None,
+    kept: array | None = None,
     on_read: Callable[[int], None] = ignore,
 ) -> Iterator[str]:
     """Yield the documents of one file in their order, in memory bounded by the largest of them.
@@ -117,37 +135,36 @@ def read_documents(
         path: a file with one of the known endings (see `document_format`).
         ledger: counts what comes in, is kept, rejected and cleaned.
         text_column: the field (jsonl) or column (parquet) with the text.
+        encoding: of txt and jsonl files, by any name that Python knows.
         drop_short_lines: lines of at most so many words are dropped from every document; 5 drops what is a title in
             the trwiki files.
         max_document_chars: longer documents are cut at the end of a line, of a sentence or of a word.
-        bad_bytes: "reject" rejects the document with bytes that are not UTF-8; "error" ends the reading.
+        bad_bytes: "reject" rejects the document with bytes that `encoding` does not have; "error" ends the reading.
         bad_lines: the same for a jsonl line that is not a JSON object.
         rejects: gets one line of JSON for each rejected document: reason, file, place.
-        on_read: called with the number of bytes of the file that were read since the last call.
+        kept: gets the number of each document that is kept, in `place_unit`s.
+        on_read: called with the number of bytes of text that were read since the last call: of a compressed file by
+            `text_bytes`.
 
     Raises:
-        UserError: the file is not what its ending says, not UTF-8, or damaged; no row has the field `text_column`.
+        UserError: the file is not what its ending says, not in `encoding`, or damaged; no row has the field
+            `text_column`.
     """
     path = Path(path)
     kind = document_format(path)
-    chunks = read_chunks(path, on_read)
-    texts = decode_chunks(chunks, path, ledger.count_cleaned, bad_bytes)
+    tell = partial(_tell, path, on_read)
+    chunks = read_chunks(path, tell)
+    texts = decode_chunks(chunks, path, ledger.count_cleaned, bad_bytes, encoding)
+    values: Iterable[tuple[int, object]]
+    if kind == "parquet":
+        values = _read_parquet(path, text_column, tell)
+    elif kind == "jsonl":
+        values = _read_jsonl(texts, path, text_column, bad_lines)
+    else:
+        values = enumerate(_read_blocks(texts, ledger, max_document_chars), start=1)
+    cleaning: dict[str, Any] = {"drop_short_lines": drop_short_lines, "max_document_chars": max_document_chars}
     try:
-        if kind == "parquet":
-            unit, values = "row", _read_parquet(path, text_column, on_read)
-        elif kind == "jsonl":
-            unit, values = "line", _read_jsonl(texts, path, text_column, bad_lines)
-        else:
-            unit, values = "document", enumerate(_read_blocks(texts, ledger, max_document_chars), start=1)
-        yield from clean_documents(
-            values,
-            path,
-            ledger,
-            unit=unit,
-            drop_short_lines=drop_short_lines,
-            max_document_chars=max_document_chars,
-            rejects=rejects,
-        )
+        yield from clean_documents(values, path, ledger, rejects=rejects, kept=kept, **cleaning)
     except UserError as error:
         if isinstance(error.__cause__, ValueError) and path.suffix.lower() in COMPRESSIONS:
             # Bad bytes or a broken line may come from damaged compressed data, whose checksum stands at the end:
@@ -157,23 +174,29 @@ def read_documents(
         raise
 
 
+def _tell(path: Path, on_read: Callable[[int], None], num_bytes: int) -> None:
+    on_read(text_bytes(path, num_bytes))
+
+
 def clean_documents(
     values: Iterable[tuple[int, object]],
     source: str | Path,
     ledger: CorpusLedger,
     *,
-    unit: str = "row",
     drop_short_lines: int = 0,
     max_document_chars: int = MAX_DOCUMENT_CHARS,
     rejects: TextIO | None = None,
+    kept: array | None = None,
 ) -> Iterator[str]:
     """Turn numbered raw values into documents: the last part of `read_documents`, for any source.
 
     Args:
         values: (number, text); what is no str is rejected.
         source: the file or data set that rejected documents are said to come from.
-        unit: what the numbers count.
+        rejects, kept: as for `read_documents`.
     """
+
+    unit = place_unit(source)
 
     def reject(number: int, reason: str) -> None:
         ledger.count_rejected(reason)
@@ -199,6 +222,8 @@ def clean_documents(
                 continue
             ledger.documents_in += 1
             ledger.documents_kept += 1
+            if kept is not None:
+                kept.append(number)
             yield piece
 
 

@@ -10,6 +10,7 @@
 A folder that stands for the same sources and settings is reused, another one refused: artifacts.reuse_or_build.
 """
 
+import codecs
 import dataclasses
 import json
 import logging
@@ -31,11 +32,14 @@ from turkbert.artifacts import find_damage, key_hash, read_manifest, write_json
 from turkbert.data.arrow import flat_lists, list_lengths
 from turkbert.data.collator import DataCollatorForPretraining
 from turkbert.data.corpus import REJECTS_FILE, find_corpus_files, hash_corpus, is_hub_id, load_corpus, split_documents
+from turkbert.data.documents import in_words
 from turkbert.data.duplicates import drop_duplicates
 from turkbert.data.masking import WholeWordMasker
 from turkbert.data.pairs import RowShape
+from turkbert.data.places import DocumentPlaces
 from turkbert.data.progress import Progress
 from turkbert.data.random_words import WORD_COUNTS, RandomWordSet, count_words
+from turkbert.data.raw_text import text_bytes
 from turkbert.data.report import write_report
 from turkbert.data.rows import SPLITS, RowBuilder
 from turkbert.data.stages import Stage, Units, run_stage
@@ -45,6 +49,7 @@ from turkbert.tokenization import load_tokenizer, save_tokenizer, tokenizer_hash
 
 logger = logging.getLogger(__name__)
 
+_SHARE_OF_READING = {"none": 1.0, "exact": 0.9, "near": 0.1}  # of the time of the documents stage
 TEXT_A_UNIT = 4_000_000  # bytes
 COUNTED_A_UNIT = 2_000_000  # tokens
 VALIDATION_MLM_PROBABILITY = 0.15  # whatever training hides, so that losses can be compared between recipes
@@ -90,30 +95,40 @@ def prepare_documents(args: RunArguments) -> Path:
     else:
         files = find_corpus_files(corpus.corpus)
         source = {"corpus": hash_corpus(files)}
-        num_bytes = sum(path.stat().st_size for path in files)
+        num_bytes = sum(text_bytes(path, path.stat().st_size) for path in files)
     names = ("text_column", "drop_short_lines", "max_document_chars", "bad_bytes", "bad_lines")
     settings = {name: getattr(corpus, name) for name in names}
+    settings["encoding"] = codecs.lookup(corpus.encoding).name
 
     def build(stage: Stage) -> str:
+        reading = _SHARE_OF_READING[corpus.dedup] if num_bytes else 1.0
         documents, ledger = load_corpus(
             corpus.corpus,
             corpus_config=corpus.corpus_config,
             revision=corpus.corpus_revision,
             cache_dir=stage.cache,
             num_proc=stage.num_workers,
-            on_read=stage.progress.advance,
+            on_read=lambda read: stage.progress.advance(round(reading * read)),
             **settings,
         )
         rejects = stage.folder / REJECTS_FILE
         shutil.move(stage.cache / REJECTS_FILE, rejects)
         if corpus.dedup != "none":
-            documents = drop_duplicates(documents, corpus.dedup == "near", ledger, rejects)
+            a_document = (1 - reading) * (num_bytes or 0) / len(documents)
+            documents = drop_duplicates(
+                documents,
+                corpus.dedup == "near",
+                DocumentPlaces.load(stage.cache),
+                ledger,
+                rejects,
+                on_read=lambda number: stage.progress.advance(round(a_document * number)),
+            )
         split_documents(len(documents), corpus.validation_fraction, args.data.preprocessing_seed)  # enough of them?
         stage.save(documents, "text")
-        num_bytes = pc.sum(_text_sizes(Dataset.load_from_disk(str(stage.folder / "text")))).as_py()
-        write_json(stage.folder / "ledger.json", {**dataclasses.asdict(ledger), "bytes": num_bytes})
-        megabytes = f"{num_bytes / 1e6:,.1f} MB"
-        return f"{len(documents):,} documents, {megabytes}; rejected {ledger.rejected}, cleaned {ledger.cleaned}"
+        kept_bytes = pc.sum(_text_sizes(Dataset.load_from_disk(str(stage.folder / "text")))).as_py()
+        write_json(stage.folder / "ledger.json", {**dataclasses.asdict(ledger), "bytes": kept_bytes})
+        found = f"{len(documents):,} documents, {kept_bytes / 1e6:,.1f} MB"
+        return f"{found}; rejected: {in_words(ledger.rejected)}; cleaned: {in_words(ledger.cleaned)}"
 
     key = {**source, **settings, "dedup": corpus.dedup}
     folder = Path(args.data.data_dir, "documents")

@@ -157,7 +157,7 @@ class Stage:
     def save(self, rows: Dataset, name: str) -> None:
         """Write rows into the stage's folder."""
         # Made anew without the history of its fingerprint and sizes, which would tell the number of processes.
-        plain = Dataset(rows.data, fingerprint=name)
+        plain = Dataset(rows.data, indices_table=rows._indices, fingerprint=name)  # the rows that select() left
         plain.save_to_disk(str(self.folder / name), max_shard_size=self.max_shard_size)
 
 

@@ -190,17 +190,17 @@ def decided(decide: Callable[[], T]) -> T:
     """What the main process decides, in every process; its refusal ends them all, none waits for a rank that is gone.
 
     Raises:
-        UserError: of the main process.
+        UserError, OSError: of the main process.
     """
     outcome: list[Any] = [None]
     if is_main_process():
         try:
             outcome = [decide()]
-        except UserError as refusal:
+        except (UserError, OSError) as refusal:
             outcome = [refusal]
     if PartialState().num_processes > 1:
         broadcast_object_list(outcome)
-    if isinstance(outcome[0], UserError):
+    if isinstance(outcome[0], UserError | OSError):
         raise outcome[0]
     return outcome[0]
 
@@ -248,7 +248,7 @@ def write_errors(folder: Path) -> Iterator[None]:
         number = re.search(r"os error (\d+)", str(error))
         raise OSError(int(number[1]) if number else errno.EIO, str(error)) from error
     except RuntimeError as error:
-        if "PytorchStreamWriter" not in str(error) and "inline_container" not in str(error):
+        if not any(word in str(error) for word in ("PytorchStreamWriter", "inline_container", "iostream")):
             raise
         raise OSError(_why_not_written(folder), str(error)) from error
 
