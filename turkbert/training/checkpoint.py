@@ -1,5 +1,6 @@
 """Which checkpoint to resume from, what it must agree on with the run, and which old ones may go."""
 
+import json
 import logging
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,11 @@ def checkpoints(output_dir: Path) -> list[Path]:
     """The committed checkpoint folders, oldest step first."""
     found = [path for path in output_dir.glob(f"{PREFIX}*") if path.name.removeprefix(PREFIX).isdigit()]
     return sorted(found, key=lambda path: int(path.name.removeprefix(PREFIX)))
+
+
+def step_of(checkpoint: Path | None) -> int:
+    """The step that a checkpoint was saved after; 0 without one."""
+    return json.loads((checkpoint / "trainer_state.json").read_text("utf-8"))["global_step"] if checkpoint else 0
 
 
 def find_checkpoint(output_dir: Path) -> Path | None:

@@ -5,7 +5,7 @@ import json
 import logging
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError
@@ -32,12 +32,15 @@ from turkbert.model import (
 from turkbert.model.initialization import init_decoder_bias, init_positions
 from turkbert.tokenization import load_tokenizer, save_tokenizer, tokenizer_hash
 from turkbert.training.callbacks import SamplesCallback, StageCallback
-from turkbert.training.checkpoint import check_contract, checkpoints, find_checkpoint
+from turkbert.training.checkpoint import check_contract, checkpoints, find_checkpoint, step_of
 from turkbert.training.hub import check_hub_access, push_output, repository_name
+from turkbert.training.metrics_file import MetricsFileCallback
 from turkbert.training.model_card import render_model_card
 from turkbert.training.preemption import PreemptionCallback
+from turkbert.training.run_record import read_record
 from turkbert.training.samples import predict_samples, read_sample_texts
 from turkbert.training.sharding import whole
+from turkbert.training.tracking import replay, tracked
 from turkbert.training.trainer import PretrainingTrainer
 from turkbert.training.unigrams import count_tokens
 
@@ -102,7 +105,7 @@ def pretrain(
         UserError: an output_dir of another run, or in use by one; a model that does not fit the tokenizer or the rows.
     """
     output_dir = Path(training.output_dir)
-    with _alone_in(output_dir):
+    with _alone_in(output_dir), ExitStack() as stack:
         contract = run_contract(args, training, tokenizer)
         checkpoint = None
         # An interrupted --overwrite goes on when called again, with or without the word.
@@ -113,11 +116,13 @@ def pretrain(
             if read_manifest(output_dir) is not None:
                 _check_finished(output_dir, args, contract)
                 logger.info("%s: this run is finished; nothing to do (--overwrite true starts afresh)", output_dir)
+                _catch_up(output_dir, training)
                 return None
             checkpoint = _checkpoint_to_resume(output_dir, args, training, contract)
         trainer = build_trainer(args, training, tokenizer, rows, checkpoint)
         if training.overwrite and not goes_on:
             _set_aside(output_dir, contract)
+        stack.enter_context(tracked(trainer, _settings(args, training), step_of(checkpoint)))
         preemption = PreemptionCallback(trainer.accelerator)
         trainer.add_callback(preemption)
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
@@ -171,6 +176,7 @@ def build_trainer(
         run_contract(args, training, tokenizer),
         args.data.mlm_probability,
     )
+    trainer.callback_handler.callbacks.insert(0, MetricsFileCallback(trainer.sampler.tokens_before))
     trainer.add_callback(StageCallback(trainer.sampler))
     trainer.add_callback(SamplesCallback(texts, with_nsp))
     return trainer
@@ -276,6 +282,17 @@ def run_contract(
     return json.loads(json.dumps(contract))
 
 
+def _settings(args: RunArguments, training: PretrainingArguments) -> dict[str, Any]:
+    return {**args.resolved(), **training.to_sanitized_dict()}
+
+
+def _catch_up(output_dir: Path, training: PretrainingArguments) -> None:
+    """What a finished run still owes to a tracker that was down at its end."""
+    record = read_record(output_dir)
+    if is_main_process() and "mlflow" in training.report_to and record and not record["mlflow"]["complete"]:
+        replay(output_dir)
+
+
 def _checkpoint_to_resume(
     output_dir: Path, args: RunArguments, training: PretrainingArguments, contract: dict[str, Any]
 ) -> Path | None:
@@ -374,7 +391,7 @@ def _publish(
     save_tokenizer(trainer.processing_class, staging)
     metrics = {name: value for name, value in result.metrics.items() if isinstance(value, float | int)}
     (staging / "eval_results.json").write_text(json.dumps(metrics, indent=1) + "\n", "utf-8")
-    settings = {**args.resolved(), **trainer.args.to_sanitized_dict()}
+    settings = _settings(args, trainer.args)
     (staging / "run_config.json").write_text(json.dumps(settings, indent=1, ensure_ascii=False) + "\n", "utf-8")
     history = json.dumps(trainer.state.log_history, indent=0)
     (staging / "log_history.json").write_text(history + "\n", "utf-8")
