@@ -26,9 +26,8 @@ def main() -> None:
         if read_record(folder) is None:
             raise config_error(folder, f"no {RUN_FILE} here", "name the output folder of a run")
         if not replay(folder):
-            raise UserError(
-                folder, "MLflow does not have everything", "see that it answers, and try again", ENVIRONMENT
-            )
+            mend = "see that it answers, and try again"
+            raise UserError(folder, "MLflow does not have everything", mend, ENVIRONMENT)
         sys.stdout.write(f"MLflow has all metrics of {folder}\n")
 
 

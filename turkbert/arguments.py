@@ -144,6 +144,7 @@ class PretrainingArguments(TrainingArguments):
     hub_strategy: str = _key("end", "push at the end; every_save: the model at each save; checkpoint: all of it too")
     sample_texts: str | None = _key(None, "file of texts with [MASK] and of pairs to predict; empty: the bundled ones")
     resume_from_checkpoint: str | None = _key("auto", "auto: the newest whole checkpoint of output_dir; or a folder")
+    allow_change: list[str] = _key([], "settings that may differ from the checkpoint's; recorded in the next ones")
     overwrite: bool = _key(False, "start afresh over an old run")
     debug: bool = _key(False, "show the traceback of an error")
 

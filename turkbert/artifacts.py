@@ -15,8 +15,9 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from filelock import FileLock, Timeout
@@ -27,42 +28,58 @@ from turkbert.interrupts import interruptible
 logger = logging.getLogger(__name__)
 
 MANIFEST = "MANIFEST.json"
+FULL = (errno.ENOSPC, errno.EDQUOT)
+_MAX_MANIFEST_BYTES = 1 << 24  # some hundred bytes a file, and no folder has so many
 _POLL_SECONDS = 0.5
+_THREADS = 8  # hashing lets go of the interpreter, and fsync waits for the disk
 
 
 @contextmanager
-def staged(final: Path, key: dict[str, Any]) -> Iterator[Path]:
+def staged(final: Path, key: dict[str, Any], run: dict[str, Any] | None = None, need_bytes: int = 0) -> Iterator[Path]:
     """An empty folder to fill; on a clean exit it takes the place of `final`, on an error it is removed.
 
     An old `final` is moved aside just before and removed just after.
+
+    Args:
+        run: where the folder comes from, for its manifest; no part of what it stands for.
+        need_bytes: what will be written at least; a disk with less room is refused before.
 
     Raises:
         UserError: the disk is full.
     """
     staging = final.with_name(f"_staging-{final.name}")
     remove(staging)
-    staging.mkdir(parents=True)
-    free = shutil.disk_usage(staging).free
+    check_room(final, need_bytes)
     try:
+        staging.mkdir(parents=True)
         yield staging
-        write_manifest(staging, key)
+        write_manifest(staging, key, run)
         replace_folder(staging, final)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno not in FULL:
             raise
-        raise _no_room(final, f"more than {_gigabytes(free)}", free) from error
+        shutil.rmtree(staging, ignore_errors=True)
+        raise _no_room(final, need_bytes) from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)
 
 
-def write_manifest(folder: Path, key: dict[str, Any]) -> None:
+def write_manifest(folder: Path, key: dict[str, Any], run: dict[str, Any] | None = None) -> None:
     """Hash every file below `folder` and sync them, then the manifest, then the folders, to disk."""
-    files = {}
-    for path in sorted(p for p in folder.rglob("*") if p.is_file() and p.name != MANIFEST):
-        files[path.relative_to(folder).as_posix()] = {"size": path.stat().st_size, "sha256": file_hash(path)}
-        _sync(path)
+    paths = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != MANIFEST)
+    with ThreadPoolExecutor(_THREADS) as pool:
+        synced = [pool.submit(_sync, path) for path in paths]
+        hashes = pool.map(file_hash, paths)
+        files = {
+            path.relative_to(folder).as_posix(): {"size": path.stat().st_size, "sha256": sha256}
+            for path, sha256 in zip(paths, hashes, strict=True)
+        }
+        for future in synced:
+            future.result()
+    content = {"key": key, **({"run": run} if run else {}), "files": files}
+    content["sha256"] = _content_hash(content)
     manifest = folder / MANIFEST
-    manifest.write_text(json.dumps({"key": key, "files": files}, indent=1, ensure_ascii=False) + "\n", "utf-8")
+    manifest.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", "utf-8")
     _sync(manifest)
     for path in [folder, *(p for p in folder.rglob("*") if p.is_dir())]:
         _sync(path)
@@ -79,12 +96,12 @@ def replace_folder(staging: Path, final: Path) -> None:
     remove(dead)
 
 
-def publish(staging: Path, final: Path, key: dict[str, Any]) -> None:
+def publish(staging: Path, final: Path, key: dict[str, Any], run: dict[str, Any] | None = None) -> None:
     """Move the files of `staging` into the existing folder `final` one by one, their manifest last.
 
     For a folder that holds other things beside the artefact, as an output folder holds its checkpoints.
     """
-    write_manifest(staging, key)
+    write_manifest(staging, key, run)
     (final / MANIFEST).unlink(missing_ok=True)  # until the new manifest is there, the folder counts as unfinished
     for path in sorted(p for p in staging.rglob("*") if p.is_file() and p.name != MANIFEST):
         target = final / path.relative_to(staging)
@@ -107,12 +124,26 @@ def remove(folder: Path) -> None:
 
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:
-    """The manifest of a committed folder, None where there is none or it is damaged."""
+    """The manifest of a committed folder, None where there is none, it is damaged or names files elsewhere."""
+    path = folder / MANIFEST
     try:
-        manifest = json.loads((folder / MANIFEST).read_text("utf-8"))
-        return manifest if {"key", "files"} <= manifest.keys() else None
-    except (OSError, ValueError, AttributeError):
+        if path.stat().st_size > _MAX_MANIFEST_BYTES:
+            return None
+        manifest = json.loads(path.read_text("utf-8"))
+        own_hash = manifest.pop("sha256", None)  # older ones have none
+        entries = [_is_entry(name, facts) for name, facts in manifest["files"].items()]
+        is_whole = own_hash in (None, _content_hash(manifest))
+        is_sound = isinstance(manifest["key"], dict) and isinstance(manifest.get("run", {}), dict)
+        return manifest if is_whole and is_sound and all(entries) else None
+    except (OSError, ValueError, LookupError, AttributeError, TypeError, RecursionError):
         return None
+
+
+def _is_entry(name: str, facts: dict[str, Any]) -> bool:
+    """Whether this is a file below the folder with a size and a hash."""
+    parts = PurePosixPath(name).parts
+    inside = bool(parts) and not name.startswith("/") and ".." not in parts and "\0" not in name
+    return inside and isinstance(facts["size"], int) and isinstance(facts["sha256"], str)
 
 
 def find_damage(folder: Path) -> str | None:
@@ -120,15 +151,27 @@ def find_damage(folder: Path) -> str | None:
     manifest = read_manifest(folder)
     if manifest is None:
         return f"no valid {MANIFEST}"
+    root = folder.resolve()
     for name, facts in manifest["files"].items():
         path = folder / name
         if not path.is_file():
             return f"{name} is missing"
+        if not path.resolve().is_relative_to(root):
+            return f"{name} is a link to a file elsewhere"
         if path.stat().st_size != facts["size"]:
             return f"{name} has {path.stat().st_size} bytes instead of {facts['size']}"
-        if file_hash(path) != facts["sha256"]:
-            return f"{name} is not what was written (sha256 differs)"
+    with ThreadPoolExecutor(_THREADS) as pool:
+        hashes = pool.map(file_hash, (folder / name for name in manifest["files"]))
+        for (name, facts), sha256 in zip(manifest["files"].items(), hashes, strict=True):
+            if sha256 != facts["sha256"]:
+                return f"{name} is not what was written (sha256 differs)"
     return None
+
+
+def num_bytes(folder: Path) -> int:
+    """The size of a committed folder's files, 0 where it is none."""
+    manifest = read_manifest(folder) or {"files": {}}
+    return sum(facts["size"] for facts in manifest["files"].values())
 
 
 def reuse_or_build(
@@ -153,15 +196,28 @@ def reuse_or_build(
     with _locked(final):
         _undo_half_replaced(final)
         if not _can_reuse(final, key, overwrite):
-            free = shutil.disk_usage(final.parent).free
-            if free < need_bytes:
-                raise _no_room(final, _gigabytes(need_bytes), free)
-            with staged(final, key) as folder, interruptible():
+            with staged(final, key, need_bytes=need_bytes) as folder, interruptible():
                 build(folder)
     return final
 
 
-def _no_room(final: Path, need: str, free: int) -> UserError:
+def check_room(final: Path, need_bytes: int) -> None:
+    """Refuse to write `need_bytes` where they do not fit.
+
+    Raises:
+        UserError: what is needed and what there is.
+    """
+    if _free_bytes(final) < need_bytes:
+        raise _no_room(final, need_bytes)
+
+
+def _free_bytes(final: Path) -> int:
+    return shutil.disk_usage(next(path for path in (final, *final.parents) if path.exists())).free
+
+
+def _no_room(final: Path, need_bytes: int) -> UserError:
+    free = _free_bytes(final)
+    need = _gigabytes(need_bytes) if need_bytes > free else f"more than {_gigabytes(free)}"
     what = f"the disk is too full: need {need}, have {_gigabytes(free)}"
     return UserError(final, what, "make room or choose another folder, then run again", ENVIRONMENT)
 
@@ -216,7 +272,11 @@ def _locked(final: Path) -> Iterator[None]:
 
 def key_hash(key: dict[str, Any]) -> str:
     """A short name for everything a folder stands for, to be part of the next stage's key."""
-    return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
+    return _content_hash(key)[:16]
+
+
+def _content_hash(content: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def file_hash(path: Path) -> str:
@@ -230,6 +290,7 @@ def write_json(path: Path, content: Any) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f"_{path.name}")
     beside.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", "utf-8")
+    _sync(beside)
     os.replace(beside, path)
 
 

@@ -99,7 +99,7 @@ def estimate_run(args: RunArguments, num_processes: int | None = None) -> RunCos
         for stage in plan
     ]
     peak_tflops = args.setting("peak_tflops")
-    return RunCost(sizes, stages, processes, _checkpoints_kept(args), peak_tflops * 1e12 if peak_tflops else PEAK)
+    return RunCost(sizes, stages, processes, checkpoints_kept(args), peak_tflops * 1e12 if peak_tflops else PEAK)
 
 
 def model_sizes(args: RunArguments) -> dict[str, int]:
@@ -208,7 +208,7 @@ def _matrices(sizes: dict[str, int]) -> dict[str, int]:
     return {key: sizes[key] for key in ("hidden_size", "num_hidden_layers", "intermediate_size", "vocab_size")}
 
 
-def _checkpoints_kept(args: RunArguments) -> int:
+def checkpoints_kept(args: RunArguments) -> int:
     """How many checkpoints are there at the end, those of a new best step aside."""
     steps, every, limit = args.setting("max_steps"), args.setting("save_steps"), args.setting("save_total_limit")
     if args.setting("save_strategy") == "no":

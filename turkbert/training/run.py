@@ -18,7 +18,16 @@ from safetensors import SafetensorError
 from transformers import PreTrainedTokenizerFast, set_seed
 
 from turkbert.arguments import PretrainingArguments, RunArguments
-from turkbert.artifacts import MANIFEST, find_damage, key_hash, publish, read_manifest, remove, write_json
+from turkbert.artifacts import (
+    MANIFEST,
+    check_room,
+    find_damage,
+    num_bytes,
+    publish,
+    read_manifest,
+    remove,
+    write_json,
+)
 from turkbert.data.prepare import build_collator, load_stats
 from turkbert.errors import CORRUPT_ARTIFACT, ENVIRONMENT, PREEMPTED, UserError, config_error, is_main_process
 from turkbert.model import (
@@ -30,9 +39,22 @@ from turkbert.model import (
     save_stock,
 )
 from turkbert.model.initialization import init_decoder_bias, init_positions
-from turkbert.tokenization import load_tokenizer, save_tokenizer, tokenizer_hash
+from turkbert.tokenization import load_tokenizer, save_tokenizer
 from turkbert.training.callbacks import SamplesCallback, StageCallback
-from turkbert.training.checkpoint import check_contract, checkpoints, find_checkpoint, step_of
+from turkbert.training.checkpoint import (
+    Lineage,
+    begin_lineage,
+    checkpoints,
+    decided,
+    find_checkpoint,
+    find_objection,
+    load_errors,
+    save_lineage,
+    tidy,
+    write_errors,
+)
+from turkbert.training.contract import DROPOUTS, check_allowed, check_contract, run_contract
+from turkbert.training.estimate import checkpoints_kept
 from turkbert.training.hub import check_hub_access, push_output, repository_name
 from turkbert.training.metrics_file import MetricsFileCallback
 from turkbert.training.model_card import render_model_card
@@ -70,6 +92,7 @@ def check_run(args: RunArguments) -> None:
     Raises:
         UserError: sample texts that cannot be read, a Hub that refuses us, or a model that does not fit.
     """
+    check_allowed(args.setting("allow_change"))
     read_sample_texts(args.setting("sample_texts"))
     model = args.model
     if model.attn_implementation:
@@ -105,24 +128,16 @@ def pretrain(
         UserError: an output_dir of another run, or in use by one; a model that does not fit the tokenizer or the rows.
     """
     output_dir = Path(training.output_dir)
-    with _alone_in(output_dir), ExitStack() as stack:
-        contract = run_contract(args, training, tokenizer)
-        checkpoint = None
-        # An interrupted --overwrite goes on when called again, with or without the word.
-        goes_on = _is_overwriting(output_dir, contract)
-        if goes_on:
-            checkpoint = _checkpoint_to_resume(output_dir, args, training, contract)
-        elif not training.overwrite:
-            if read_manifest(output_dir) is not None:
-                _check_finished(output_dir, args, contract)
-                logger.info("%s: this run is finished; nothing to do (--overwrite true starts afresh)", output_dir)
-                _catch_up(output_dir, training)
-                return None
-            checkpoint = _checkpoint_to_resume(output_dir, args, training, contract)
-        trainer = build_trainer(args, training, tokenizer, rows, checkpoint)
-        if training.overwrite and not goes_on:
-            _set_aside(output_dir, contract)
-        stack.enter_context(tracked(trainer, _settings(args, training), step_of(checkpoint)))
+    with ExitStack() as stack:
+        contract = run_contract(args, training, tokenizer, rows)
+        start = decided(lambda: _where_to_start(stack, output_dir, training, contract))
+        if start is None:
+            _catch_up(output_dir, training)
+            return None
+        checkpoint = start.checkpoint
+        trainer = build_trainer(args, training, tokenizer, rows, checkpoint, start.lineage)
+        decided(lambda: _begin(output_dir, start, args, trainer, contract))
+        stack.enter_context(tracked(trainer, _settings(args, training)))
         preemption = PreemptionCallback(trainer.accelerator)
         trainer.add_callback(preemption)
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
@@ -133,10 +148,13 @@ def pretrain(
 
         model = trainer.model = whole(trainer.accelerator.unwrap_model(trainer.model, keep_torch_compile=False))
         best = trainer.state.best_model_checkpoint
-        if best and Path(best).is_dir():
+        damage = find_objection(Path(best)) if best and Path(best).is_dir() else None
+        if damage:
+            logger.warning("%s: %s; the final model is the last one instead of this best one", best, damage)
+        elif best and Path(best).is_dir():
             logger.info("the final model is the best one by validation %s: %s", training.metric_for_best_model, best)
             model.load_state_dict(TurkBertForPreTraining.from_pretrained(best).state_dict())
-        trainer.check_weights()
+        trainer.check_finite()
         trainer.remove_callback(SamplesCallback)  # what the final model says is shown and written below
         metrics = trainer.evaluate() if training.eval_strategy != "no" else {}
         texts = read_sample_texts(training.sample_texts)
@@ -156,6 +174,7 @@ def build_trainer(
     tokenizer: PreTrainedTokenizerFast,
     rows: Mapping[int, DatasetDict],
     checkpoint: Path | None,
+    lineage: Lineage | None = None,
 ) -> PretrainingTrainer:
     """The model, from a checkpoint or as the settings say, in a trainer with its callbacks."""
     with_nsp = args.data.nsp_probability > 0
@@ -173,8 +192,9 @@ def build_trainer(
         build_collator(args, tokenizer, training.seed, training.torch_compile),
         tokenizer,
         nsp_class_weights(args) if with_nsp else {},
-        run_contract(args, training, tokenizer),
+        run_contract(args, training, tokenizer, rows),
         args.data.mlm_probability,
+        lineage or begin_lineage(checkpoint),
     )
     trainer.callback_handler.callbacks.insert(0, MetricsFileCallback(trainer.sampler.tokens_before))
     trainer.add_callback(StageCallback(trainer.sampler))
@@ -194,7 +214,10 @@ def build_model(
     attention = {"attn_implementation": settings.attn_implementation} if settings.attn_implementation else {}
     if checkpoint is not None:
         logger.info("resuming from %s", checkpoint)
-        model = TurkBertForPreTraining.from_pretrained(checkpoint, **attention)
+        if settings.model_name_or_path is None:  # else it is that model's own
+            attention |= {name: getattr(settings, name) for name in DROPOUTS}
+        with load_errors(checkpoint):
+            model = TurkBertForPreTraining.from_pretrained(checkpoint, use_safetensors=True, **attention)
     elif settings.model_name_or_path:
         with _model_errors(settings.model_name_or_path):
             model, report = load_stock(settings.model_name_or_path, revision=settings.model_revision, **attention)
@@ -258,28 +281,18 @@ def nsp_class_weights(args: RunArguments) -> dict[int, list[float]]:
     return weights
 
 
-def run_contract(
-    args: RunArguments, training: PretrainingArguments, tokenizer: PreTrainedTokenizerFast
-) -> dict[str, Any]:
-    """Everything that a resumed run must share with the one before, to be its exact continuation."""
-    accumulated = training.gradient_accumulation_steps * training.world_size
-    data = {
-        str(block_size): key_hash(read_manifest(Path(args.data.data_dir, f"block_{block_size}"))["key"])
-        for block_size in args.data.block_sizes
-    }
-    names = (
-        "max_steps", "stage_fractions", "seed", "data_seed", "learning_rate", "min_learning_rate",
-        "lr_scheduler_type", "warmup_steps", "weight_decay", "adam_beta1", "adam_beta2", "adam_epsilon",
-        "max_grad_norm", "optim",
-    )  # fmt: skip
-    contract = {
-        "data": data,
-        "model_name_or_path": args.model.model_name_or_path,
-        "tokenizer": tokenizer_hash(tokenizer),
-        "global_batch_sizes": [size * accumulated for size in training.stage_batch_sizes],
-        **{name: getattr(training, name) for name in names},
-    }
-    return json.loads(json.dumps(contract))
+@dataclass(frozen=True)
+class Start:
+    """Where a run begins.
+
+    Attributes:
+        checkpoint: to go on from; None: at step 0.
+        afresh: old checkpoints go.
+    """
+
+    checkpoint: Path | None
+    lineage: Lineage
+    afresh: bool = False
 
 
 def _settings(args: RunArguments, training: PretrainingArguments) -> dict[str, Any]:
@@ -290,62 +303,59 @@ def _catch_up(output_dir: Path, training: PretrainingArguments) -> None:
     """What a finished run still owes to a tracker that was down at its end."""
     record = read_record(output_dir)
     if is_main_process() and "mlflow" in training.report_to and record and not record["mlflow"]["complete"]:
-        replay(output_dir)
+        replay(output_dir, "FINISHED")
 
 
-def _checkpoint_to_resume(
-    output_dir: Path, args: RunArguments, training: PretrainingArguments, contract: dict[str, Any]
-) -> Path | None:
-    named = training.resume_from_checkpoint
-    if named in (None, "auto"):
-        checkpoint = find_checkpoint(output_dir)
-        if checkpoint is None and checkpoints(output_dir):
-            mend = "start afresh with --overwrite true"
-            raise UserError(output_dir, "none of its checkpoints is whole", mend, CORRUPT_ARTIFACT)
-    else:
-        checkpoint = Path(named)
-        if not (checkpoint / "trainer_state.json").is_file():
-            raise config_error(checkpoint, "not a checkpoint folder", "name one, or auto")
-        damage = find_damage(checkpoint)
-        if damage:
-            raise UserError(checkpoint, damage, "name another checkpoint folder, or auto", CORRUPT_ARTIFACT)
-    if checkpoint is not None:
-        check_contract(checkpoint, contract)
-        _check_sizes(checkpoint, args)
-    return checkpoint
+def _where_to_start(
+    lock: ExitStack, output_dir: Path, training: PretrainingArguments, contract: dict[str, Any]
+) -> Start | None:
+    """Decided by the main process alone, with the output folder locked; None where the run is finished."""
+    lock.enter_context(_alone_in(output_dir))
+    tidy(output_dir)
+    # An interrupted --overwrite goes on when called again, with or without the word.
+    goes_on = _is_overwriting(output_dir, contract, training.allow_change)
+    if training.overwrite and not goes_on:
+        return Start(None, begin_lineage(None), afresh=True)
+    if not goes_on and _is_finished(output_dir, contract, training.allow_change):
+        logger.info("%s: this run is finished; nothing to do (--overwrite true starts afresh)", output_dir)
+        return None
+    checkpoint = _checkpoint_to_resume(output_dir, training.resume_from_checkpoint)
+    changes = check_contract(checkpoint, contract, training.allow_change) if checkpoint else {}
+    for name, (old, new) in changes.items():
+        logger.warning("%s: made with %s %s, goes on with %s as allowed", checkpoint, name, old, new)
+    return Start(checkpoint, begin_lineage(checkpoint, changes))
 
 
-def _check_finished(output_dir: Path, args: RunArguments, contract: dict[str, Any]) -> None:
-    """Refuse to call `output_dir` finished where it is another run's, or broken since."""
-    check_contract(output_dir, contract)
+def _is_finished(output_dir: Path, contract: dict[str, Any], allowed: list[str]) -> bool:
+    """True if the result of this very run is there; after an allowed change it is one to go on from."""
+    if read_manifest(output_dir) is None or check_contract(output_dir, contract, allowed):
+        return False
     damage = find_damage(output_dir)
     if damage:
         mend = f"remove its {MANIFEST} and run again: its checkpoints are still there"
         raise UserError(output_dir, damage, mend, CORRUPT_ARTIFACT)
-    _check_sizes(output_dir, args)
+    return True
 
 
-def _check_sizes(folder: Path, args: RunArguments) -> None:
-    """The shape of a resumed model is the checkpoint's; refuse a setting that says otherwise."""
-    if args.model.model_name_or_path is not None:
-        return
-    config = json.loads((folder / "config.json").read_text("utf-8"))
-    for setting in dataclasses.fields(args.model):
-        given = args.given.get(setting.name)
-        if given is not None and config.get(setting.name, given) != given:
-            raise config_error(
-                folder,
-                f"made with {setting.name} {config[setting.name]}, now {given}",
-                "set it back, choose another output_dir, or start afresh with --overwrite true",
-            )
+def _checkpoint_to_resume(output_dir: Path, named: str | None) -> Path | None:
+    if named in (None, "auto"):
+        checkpoint = find_checkpoint(output_dir)
+        if checkpoint is None and checkpoints(output_dir):
+            mend = "name a folder in --resume_from_checkpoint, or start afresh with --overwrite true"
+            raise UserError(output_dir, "none of its checkpoints is whole and of this run", mend, CORRUPT_ARTIFACT)
+        return checkpoint
+    checkpoint = Path(named)
+    if not (checkpoint / "trainer_state.json").is_file():
+        raise config_error(checkpoint, "not a checkpoint folder", "name one, or auto")
+    objection = find_objection(checkpoint)
+    if objection:
+        raise UserError(checkpoint, objection, "name another checkpoint folder, or auto", CORRUPT_ARTIFACT)
+    return checkpoint
 
 
 @contextmanager
 def _alone_in(output_dir: Path) -> Iterator[None]:
     """Refuse an output folder that another run is writing to."""
-    if not is_main_process():
-        yield
-        return
     output_dir.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(output_dir.with_name(f".{output_dir.name}.lock"))
     try:
@@ -359,34 +369,59 @@ def _alone_in(output_dir: Path) -> Iterator[None]:
         lock.release()
 
 
-def _set_aside(output_dir: Path, contract: dict[str, Any]) -> None:
-    """Before a fresh start: old checkpoints go, the old result stays until the new one replaces it.
+def _begin(
+    output_dir: Path, start: Start, args: RunArguments, trainer: PretrainingTrainer, contract: dict[str, Any]
+) -> None:
+    """The last thing before training: is there room, and whose folder is it from here on?
 
-    A mark says that this run is replacing it, so that it can be resumed beside the old result.
+    On a fresh start old checkpoints go, the old result stays until the new one replaces it. A mark says that this run
+    is replacing it, so that it can be resumed beside the old result.
     """
-    if is_main_process():
+    _check_room(output_dir, args, trainer)
+    if start.afresh:
         for path in checkpoints(output_dir):
             remove(path)
         (output_dir / "generated_samples.txt").unlink(missing_ok=True)
+    if start.afresh or read_manifest(output_dir) is not None:
         write_json(output_dir / OVERWRITING, contract)
+    save_lineage(output_dir, start.lineage)
 
 
-def _is_overwriting(output_dir: Path, contract: dict[str, Any]) -> bool:
+def _check_room(output_dir: Path, args: RunArguments, trainer: PretrainingTrainer) -> None:
+    """Refuse a disk that is too small for the checkpoints that will be kept, one more and the final model."""
+    training, weights = trainer.args, trainer.checkpoint_bytes()
+    sizes = [num_bytes(path) for path in checkpoints(output_dir)]
+    moments = 2 * weights if training.optim.startswith("adamw_torch") else 0  # the optimizer is not made yet
+    one = max(sizes, default=weights + moments)
+    kept = checkpoints_kept(args) if training.save_total_limit else min(1, checkpoints_kept(args))
+    more = kept + (kept > 0)
+    check_room(output_dir, max(0, more * one - sum(sizes)) + weights)
+
+
+def _is_overwriting(output_dir: Path, contract: dict[str, Any], allowed: list[str]) -> bool:
     """True if a run with this contract began to overwrite `output_dir` and has not finished."""
     try:
-        return json.loads((output_dir / OVERWRITING).read_text("utf-8")) == contract
-    except (OSError, ValueError):
+        old = json.loads((output_dir / OVERWRITING).read_text("utf-8"))
+        return all(name in allowed or old.get(name) == value for name, value in contract.items())
+    except (OSError, ValueError, AttributeError):
         return False
 
 
-def _publish(
-    args: RunArguments, trainer: PretrainingTrainer, result: RunResult, contract: dict[str, Any]
-) -> None:
+def _publish(args: RunArguments, trainer: PretrainingTrainer, result: RunResult, contract: dict[str, Any]) -> None:
     """The stock layout of the model with its card, metrics and settings, into output_dir."""
     output_dir = Path(trainer.args.output_dir)
     staging = output_dir / "_staging-model"
     remove(staging)
     staging.mkdir()
+    with write_errors(staging):
+        _write_model(args, trainer, result, staging)
+    publish(staging, output_dir, contract, trainer.describe_run())
+    (output_dir / OVERWRITING).unlink(missing_ok=True)
+    os.rmdir(staging)
+    logger.info("%s: model, tokenizer and card written (%s)", output_dir, MANIFEST)
+
+
+def _write_model(args: RunArguments, trainer: PretrainingTrainer, result: RunResult, staging: Path) -> None:
     save_stock(trainer.accelerator.unwrap_model(trainer.model, keep_torch_compile=False), staging)
     save_tokenizer(trainer.processing_class, staging)
     metrics = {name: value for name, value in result.metrics.items() if isinstance(value, float | int)}
@@ -398,7 +433,3 @@ def _publish(
     stats = {size: load_stats(args.data.data_dir, size) for size in args.data.block_sizes}
     card = render_model_card(trainer, args, stats, result.metrics, result.predictions)
     (staging / "README.md").write_text(card, "utf-8")
-    publish(staging, output_dir, contract)
-    (output_dir / OVERWRITING).unlink(missing_ok=True)
-    os.rmdir(staging)
-    logger.info("%s: model, tokenizer and card written (%s)", output_dir, MANIFEST)

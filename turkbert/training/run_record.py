@@ -1,7 +1,6 @@
-"""TRACKING.json in an output folder: which run it is, its settings, how they changed since, and where MLflow has it."""
+"""TRACKING.json in an output folder: which run it is, its settings, how they changed, and where MLflow has it."""
 
 import json
-import uuid
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +10,12 @@ from turkbert.redaction import holds_secret
 RUN_FILE = "TRACKING.json"
 
 
-def open_record(output_dir: Path, settings: dict[str, Any], step: int) -> dict[str, Any]:
+def open_record(output_dir: Path, run_id: str, settings: dict[str, Any], step: int) -> dict[str, Any]:
     """A new record for a run that begins (step 0); else the one there, with what is set otherwise from `step` on."""
     settings = json.loads(json.dumps({name: value for name, value in settings.items() if _may_be_told(name, value)}))
     record = read_record(output_dir) if step else None
     if record is None:
-        record = {"run_id": uuid.uuid4().hex, "settings": settings, "changes": [], "mlflow": {"run_id": None}}
+        record = {"run_id": run_id, "settings": settings, "changes": [], "mlflow": {"run_id": None}}
     before = {**record["settings"], **{change["name"]: change["new"] for change in record["changes"]}}
     for name in sorted(settings.keys() | before.keys()):
         old, new = before.get(name), settings.get(name)

@@ -1,6 +1,6 @@
 """MLflow, best effort: a copy of TRACKING.json and metrics.jsonl that a run never waits for and never fails by.
 
-    with tracked(trainer, settings, step=0):
+    with tracked(trainer, settings):
         trainer.train()
 
 One background thread reads the files on from where it was and sends what is new. A server that is down, slow or broken
@@ -18,14 +18,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.integrations import MLflowCallback
 
-from turkbert.artifacts import read_manifest, write_json
+from turkbert.artifacts import write_json
 from turkbert.errors import PREEMPTED, UserError
 from turkbert.redaction import redact
 from turkbert.training.metrics_file import METRICS_FILE, read_metrics
 from turkbert.training.run_record import RUN_FILE, open_record, read_record
+from turkbert.training.trainer import PretrainingTrainer
 
 logger = logging.getLogger(__name__)
 
@@ -195,12 +196,11 @@ class WakeCallback(TrainerCallback):
 
 
 @contextmanager
-def tracked(trainer: Trainer, settings: dict[str, Any], step: int) -> Iterator[None]:
+def tracked(trainer: PretrainingTrainer, settings: dict[str, Any]) -> Iterator[None]:
     """While this lasts, the run is recorded in TRACKING.json and, where report_to asks for it, copied to MLflow.
 
     Args:
         settings: every setting of the run.
-        step: 0 for a new run, else the step it is resumed from.
     """
     trainer.remove_callback(MLflowCallback)  # stock, it ends a run whose server is down
     if not trainer.is_world_process_zero():
@@ -208,7 +208,9 @@ def tracked(trainer: Trainer, settings: dict[str, Any], step: int) -> Iterator[N
         return
     output_dir = Path(trainer.args.output_dir)
     output_dir.mkdir(parents=True, exist_ok=True)
-    open_record(output_dir, settings, step)
+    parents = trainer.lineage.parents
+    first = parents[0]["run_id"] if parents else trainer.lineage.run_id
+    open_record(output_dir, first, settings, parents[-1]["step"] if parents else 0)
     if "mlflow" not in trainer.args.report_to:
         yield
         return
@@ -230,21 +232,19 @@ def tracked(trainer: Trainer, settings: dict[str, Any], step: int) -> Iterator[N
         sender.close(status)
 
 
-def replay(output_dir: Path) -> bool:
+def replay(output_dir: Path, status: str | None = None) -> bool:
     """Send what MLflow missed of a run that is over. True if it has everything now."""
     sender = MlflowSender(output_dir)
     sender.start()
-    return sender.close(_how_it_ended(output_dir))
+    return sender.close(status or _how_it_ended(output_dir))
 
 
 def _how_it_ended(output_dir: Path) -> str:
-    if read_manifest(output_dir) is not None:
-        return "FINISHED"
     try:
         state = json.loads((output_dir / "STATUS.json").read_text("utf-8"))["state"]
     except (OSError, ValueError, KeyError):
         state = ""
-    return "KILLED" if state == "preempted" else "FAILED"
+    return {"finished": "FINISHED", "preempted": "KILLED"}.get(state, "FAILED")
 
 
 def _address() -> str:

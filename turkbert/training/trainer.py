@@ -8,6 +8,7 @@ import json
 import logging
 import time
 from collections.abc import Mapping
+from contextlib import ExitStack
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -16,17 +17,18 @@ import torch
 import torch.nn.functional as F
 from datasets import DatasetDict
 from torch.distributed.tensor import DTensor
+from torch.nn.utils import get_total_norm
 from torch.utils.data import DataLoader
 from transformers import PreTrainedTokenizerFast, Trainer
 from transformers.trainer_utils import EvalLoopOutput
 
 from turkbert.arguments import PretrainingArguments
-from turkbert.artifacts import staged
+from turkbert.artifacts import num_bytes, staged
 from turkbert.data.collator import IGNORED, DataCollatorForPretraining
 from turkbert.errors import UserError, config_error
 from turkbert.model import TurkBertForPreTraining
 from turkbert.tokenization import save_tokenizer
-from turkbert.training.checkpoint import PREFIX, rotate
+from turkbert.training.checkpoint import PREFIX, Lineage, agreed, describe_run, load_errors, rotate
 from turkbert.training.metrics import batch_sums, compute_metrics
 from turkbert.training.sampler import EvaluationRows, StagedBatchSampler, StagedRows, plan_stages
 from turkbert.training.sharding import shard
@@ -44,6 +46,7 @@ class PretrainingTrainer(Trainer):
         rows: {block size: DatasetDict(train, validation)}, one block size a stage.
         nsp_class_weights: {block size: weights of IS_NEXT and NOT_NEXT}; empty where NSP is off.
         contract: what a checkpoint must agree on to be resumed; written into its manifest.
+        lineage: the run and those it goes on from; written there as well.
         mlm_probability: share of the words that are labelled, to reckon the model's FLOPs with.
     """
 
@@ -57,6 +60,7 @@ class PretrainingTrainer(Trainer):
         nsp_class_weights: Mapping[int, list[float]],
         contract: dict[str, Any] | None = None,
         mlm_probability: float = 0.15,
+        lineage: Lineage | None = None,
         **kwargs: Any,
     ):
         num_rows = {block_size: splits["train"].num_rows for block_size, splits in rows.items()}
@@ -82,6 +86,8 @@ class PretrainingTrainer(Trainer):
             block_size: torch.tensor(weights, device=args.device) for block_size, weights in nsp_class_weights.items()
         }
         self.contract = contract or {}
+        self.lineage = lineage or Lineage()
+        self._saved_bytes = 0  # of the last checkpoint
         # Trainer counts the labelled tokens of the whole step for us, over micro-batches and processes ...
         self.model_accepts_loss_kwargs = True
         # ... and the loss below is already divided by them.
@@ -288,37 +294,61 @@ class PretrainingTrainer(Trainer):
     def _save_checkpoint(self, model, trial) -> None:
         """Write everything beside, hash and sync it, then rename: a checkpoint is whole or not there."""
         started = time.perf_counter()
-        self.check_weights()
+        self.check_finite()
         self.store_flos()
         output_dir = Path(self.args.output_dir)
         final = output_dir / f"{PREFIX}{self.state.global_step}"
         if self.state.best_global_step:
             self.state.best_model_checkpoint = str(output_dir / f"{PREFIX}{self.state.best_global_step}")
+        with ExitStack() as stack:
+            folder = final.with_name(f"_staging-{final.name}")
+            with agreed(self.accelerator, final):
+                if self.args.should_save:
+                    key = {"step": self.state.global_step, **self.contract}
+                    stack.enter_context(staged(final, key, self.describe_run(), self.checkpoint_bytes()))
+            self._write_checkpoint(folder)
         if self.args.should_save:
-            with staged(final, {"step": self.state.global_step, **self.contract}) as folder:
-                self.accelerator.wait_for_everyone()
-                self._write_checkpoint(folder)
-                self.accelerator.wait_for_everyone()  # each process has written its random state
-            rotate(output_dir, self.args.save_total_limit, self.state.best_model_checkpoint)
-        else:
-            self.accelerator.wait_for_everyone()
-            self._write_checkpoint(final.with_name(f"_staging-{final.name}"))
-            self.accelerator.wait_for_everyone()
+            self._saved_bytes = num_bytes(final)
+            rotate(output_dir, self.args.save_total_limit, self.state.best_model_checkpoint, self.lineage)
         self.meter.aside += time.perf_counter() - started
 
-    def check_weights(self) -> None:
-        """Raises: UserError if a weight is not finite; such a model is worth no file."""
-        mine = [p.to_local() if isinstance(p, DTensor) else p for p in self.model.parameters()]
-        is_bad = ~torch.stack([parameter.isfinite().all() for parameter in mine]).all()
-        if self.accelerator.reduce(is_bad.float(), "sum") > 0:
-            where, what = f"step {self.state.global_step}", "weights are not finite, so nothing is saved"
-            raise UserError(where, what, "lower learning_rate and run again")
+    def check_finite(self) -> None:
+        """Raises: UserError if a weight or a moment of the optimizer is not finite; such a model is worth no file."""
+        for what, tensors in (("weights", self.model.parameters()), ("moments of the optimizer", self._moments())):
+            mine = [tensor.to_local() if isinstance(tensor, DTensor) else tensor for tensor in tensors]
+            is_bad = ~get_total_norm(mine, float("inf")).isfinite()
+            if self.accelerator.reduce(is_bad.to(self.args.device, torch.float32), "sum") > 0:
+                where, mend = f"step {self.state.global_step}", "lower learning_rate and run again"
+                raise UserError(where, f"{what} are not finite, so nothing is saved", mend)
+
+    def checkpoint_bytes(self) -> int:
+        """The room that the next checkpoint takes: its tensors, or what the last one took."""
+        tensors = [*self.model.parameters(), *self._moments()]
+        return max(self._saved_bytes, sum(tensor.numel() * tensor.element_size() for tensor in tensors))
+
+    def _moments(self) -> list[torch.Tensor]:
+        states = self.optimizer.state.values() if self.optimizer is not None else ()
+        return [t for state in states for t in state.values() if torch.is_tensor(t) and t.is_floating_point()]
+
+    def describe_run(self) -> dict[str, Any]:
+        """Where this state of the model comes from, for a manifest."""
+        stage = self.sampler.stages.index(self.sampler.stage_of(self.state.global_step - 1)) + 1
+        here = {"stage": stage, "world_size": self.args.world_size}
+        return describe_run(self.lineage, self.model.config.to_dict()) | here
 
     def _write_checkpoint(self, folder: Path) -> None:
-        self.save_model(str(folder), _internal_call=True)
-        self._save_optimizer_and_scheduler(str(folder))
-        self._save_scaler(str(folder))
-        self._save_rng_state(str(folder))
+        parts = (
+            lambda: self.save_model(str(folder), _internal_call=True),
+            lambda: self._save_optimizer_and_scheduler(str(folder)),
+            lambda: self._save_scaler(str(folder)),
+            lambda: self._save_rng_state(str(folder)),
+            lambda: self._save_state(folder),
+        )
+        for write in parts:
+            with agreed(self.accelerator, folder):
+                write()
+
+    def _save_state(self, folder: Path) -> None:
         if self.args.should_save:
             self.state.stateful_callbacks["TrainerControl"] = self.control.state()
             self.state.save_to_json(str(folder / "trainer_state.json"))
@@ -328,7 +358,32 @@ class PretrainingTrainer(Trainer):
         if is_sharded != self.is_fsdp_enabled:
             how = "with" if is_sharded else "without"
             raise config_error(resume_from_checkpoint, f"made {how} FSDP", f"launch this run {how} FSDP again")
-        super()._load_from_checkpoint(resume_from_checkpoint, model)
+        with load_errors(resume_from_checkpoint):
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        """The state of both; settings that were allowed to change are those of now."""
+        settings = [{name: group[name] for name in group if name != "params"} for group in self.optimizer.param_groups]
+        schedule = self.lr_scheduler.scheduler if hasattr(self.lr_scheduler, "scheduler") else self.lr_scheduler
+        peaks = schedule.base_lrs
+        with load_errors(checkpoint):
+            super()._load_optimizer_and_scheduler(checkpoint)
+        if self.lineage.changes:
+            schedule.base_lrs = peaks
+            rates = [peak * share(schedule.last_epoch) for peak, share in zip(peaks, schedule.lr_lambdas, strict=True)]
+            for group, own, rate in zip(self.optimizer.param_groups, settings, rates, strict=True):
+                group.update(own | {"lr": rate})
+            schedule._last_lr = rates
+
+    def _load_rng_state(self, checkpoint: str | None) -> None:
+        with load_errors(checkpoint):
+            super()._load_rng_state(checkpoint)
+
+    def _load_scaler(self, checkpoint: str | None) -> None:
+        if self.accelerator.scaler is None:  # as where fp16 was given up by an allowed change
+            return
+        with load_errors(checkpoint):
+            super()._load_scaler(checkpoint)
 
     def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
         """Weights, tokenizer and settings; settings as JSON, since a pickle could carry code and tokens."""
