@@ -87,7 +87,8 @@ def test_what_is_not_finite_is_written_as_json(tmp_path):
 
     args = SimpleNamespace(output_dir=str(tmp_path))
     state = SimpleNamespace(is_world_process_zero=True, global_step=3)
-    MetricsFileCallback(lambda step: 7 * step).on_log(args, state, None, logs={"loss": float("nan"), "a": float("inf")})
+    logs = {"loss": float("nan"), "a": float("inf")}
+    MetricsFileCallback(lambda step: 7 * step).on_log(args, state, None, logs=logs)
     text = (tmp_path / METRICS_FILE).read_text()
     assert json.loads(text, parse_constant=pytest.fail)["loss"] == "nan"
     ((_, line),) = read_metrics(tmp_path / METRICS_FILE)
@@ -166,7 +167,7 @@ def test_a_server_gets_the_whole_run(server, tiny_dir, tmp_path):
 
 @pytest.mark.slow
 def test_a_resumed_run_goes_on_in_the_same_mlflow_run(server, tiny_dir, tmp_path):
-    """Ended by a signal it counts as killed; resumed with another setting it is the same run, and the change is told."""
+    """Ended by a signal it counts as killed; resumed it is the same run, and what was set otherwise is told."""
     from turkbert.errors import PREEMPTED
 
     start = {"save_strategy": "steps", "max_steps": 400, "save_steps": 400, "eval_steps": 400}
@@ -193,7 +194,8 @@ def test_a_resumed_run_goes_on_in_the_same_mlflow_run(server, tiny_dir, tmp_path
 
 @pytest.mark.slow
 def test_a_run_that_fails_is_told_as_failed(server, tiny_dir, tmp_path):
-    process = start_run(tmp_path, tiny_dir, server, max_steps=60, learning_rate=1e30, min_learning_rate=0, warmup_steps=0)
+    bad = {"max_steps": 60, "learning_rate": 1e30, "min_learning_rate": 0, "warmup_steps": 0}
+    process = start_run(tmp_path, tiny_dir, server, **bad)
     assert process.returncode not in (0, 75), process.stderr[-2000:]
     _, run, history = told(server, tmp_path / "out")
     assert run.info.status == "FAILED" and logged(tmp_path / "out") <= history

@@ -30,6 +30,7 @@ from turkbert.artifacts import (
 )
 from turkbert.data.prepare import build_collator, load_stats
 from turkbert.errors import CORRUPT_ARTIFACT, ENVIRONMENT, PREEMPTED, UserError, config_error, is_main_process
+from turkbert.hub import check_hub_access
 from turkbert.model import (
     TurkBertConfig,
     TurkBertForPreTraining,
@@ -55,7 +56,7 @@ from turkbert.training.checkpoint import (
 )
 from turkbert.training.contract import DROPOUTS, check_allowed, check_contract, run_contract
 from turkbert.training.estimate import checkpoints_kept
-from turkbert.training.hub import check_hub_access, push_output, repository_name
+from turkbert.training.hub import SavePusher, is_pending, push_output, repository_name
 from turkbert.training.metrics_file import MetricsFileCallback
 from turkbert.training.model_card import render_model_card
 from turkbert.training.preemption import PreemptionCallback
@@ -98,7 +99,9 @@ def check_run(args: RunArguments) -> None:
     if model.attn_implementation:
         _check_attention(model.attn_implementation)
     if args.setting("push_to_hub") and is_main_process():
-        check_hub_access(repository_name(Path(args.output_dir), args.setting("hub_model_id")))
+        unreachable = check_hub_access(repository_name(Path(args.output_dir), args.setting("hub_model_id")))
+        if unreachable:
+            logger.warning("the Hub cannot be reached now (%s); the model will be pushed at the end", unreachable)
     if model.model_name_or_path:
         with _model_errors(model.model_name_or_path):
             config = load_stock_config(model.model_name_or_path, model.model_revision)
@@ -138,6 +141,10 @@ def pretrain(
         trainer = build_trainer(args, training, tokenizer, rows, checkpoint, start.lineage)
         decided(lambda: _begin(output_dir, start, args, trainer, contract))
         stack.enter_context(tracked(trainer, _settings(args, training)))
+        pusher = SavePusher()
+        if training.push_to_hub and training.hub_strategy != "end":
+            trainer.add_callback(pusher)
+            stack.callback(pusher.stop, output_dir)
         preemption = PreemptionCallback(trainer.accelerator)
         trainer.add_callback(preemption)
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
@@ -162,6 +169,7 @@ def pretrain(
         if is_main_process():
             _publish(args, trainer, result, contract)
             if training.push_to_hub:
+                pusher.stop(output_dir)
                 push_output(output_dir, training)
         trainer.accelerator.wait_for_everyone()
         trainer.accelerator.end_training()  # else the threads of the process group may abort a process at its exit
@@ -300,9 +308,13 @@ def _settings(args: RunArguments, training: PretrainingArguments) -> dict[str, A
 
 
 def _catch_up(output_dir: Path, training: PretrainingArguments) -> None:
-    """What a finished run still owes to a tracker that was down at its end."""
+    """What a finished run still owes to a tracker or a Hub that was down at its end."""
+    if not is_main_process():
+        return
+    if training.push_to_hub and is_pending(output_dir):
+        push_output(output_dir, training)
     record = read_record(output_dir)
-    if is_main_process() and "mlflow" in training.report_to and record and not record["mlflow"]["complete"]:
+    if "mlflow" in training.report_to and record and not record["mlflow"]["complete"]:
         replay(output_dir, "FINISHED")
 
 
