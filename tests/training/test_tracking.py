@@ -126,22 +126,22 @@ def start_run(folder: Path, tiny_dir: Path, address: str, **changes) -> subproce
 
 
 def told(address: str, folder: Path):
-    """The MLflow run of an output folder, as a client of its own sees it, and {(metric, step, value)}."""
+    """The MLflow run of an output folder, as a client of its own sees it, and {(metric, step, value as text)}."""
     from mlflow.tracking import MlflowClient
 
     client = MlflowClient(address)
     run = client.get_run(read_record(folder)["mlflow"]["run_id"])
     history = {
-        (name, point.step, point.value)
+        (name, point.step, str(point.value))
         for name in run.data.metrics
         for point in client.get_metric_history(run.info.run_id, name)
     }
     return client, run, history
 
 
-def logged(folder: Path) -> set[tuple[str, int, float]]:
+def logged(folder: Path) -> set[tuple[str, int, str]]:
     names = {"step", "time", "final"}
-    return {(n, line["step"], float(v)) for line in lines_of(folder) for n, v in line.items() if n not in names}
+    return {(n, line["step"], str(float(v))) for line in lines_of(folder) for n, v in line.items() if n not in names}
 
 
 @pytest.fixture(scope="session")
@@ -186,9 +186,9 @@ def test_a_resumed_run_goes_on_in_the_same_mlflow_run(server, tiny_dir, tmp_path
     assert start_run(tmp_path, tiny_dir, server, **start, run_name="renamed", logging_steps=7).returncode == 0
     _, second, history = told(server, tmp_path / "out")
     assert second.info.run_id == first.info.run_id and second.info.status == "FINISHED"
-    assert second.data.params["logging_steps"] == first.data.params["logging_steps"] == "1"
+    assert second.data.params["logging_steps"] == first.data.params["logging_steps"] == "1.0"
     assert "; from step " in second.data.tags["changed.logging_steps"]
-    assert second.data.tags["changed.logging_steps"].endswith(": 7")
+    assert second.data.tags["changed.logging_steps"].endswith(": 7.0")
     assert logged(tmp_path / "out") <= history
 
 

@@ -307,6 +307,15 @@ def _settings(args: RunArguments, training: PretrainingArguments) -> dict[str, A
     return {**args.resolved(), **training.to_sanitized_dict()}
 
 
+def _without_folders(value: Any) -> Any:
+    """Of absolute paths the last part alone: the folders above tell of users and machines."""
+    if isinstance(value, dict):
+        return {name: _without_folders(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_without_folders(item) for item in value]
+    return Path(value).name if isinstance(value, str) and value.startswith(("/", "~")) else value
+
+
 def _catch_up(output_dir: Path, training: PretrainingArguments) -> None:
     """What a finished run still owes to a tracker or a Hub that was down at its end."""
     if not is_main_process():
@@ -438,7 +447,7 @@ def _write_model(args: RunArguments, trainer: PretrainingTrainer, result: RunRes
     save_tokenizer(trainer.processing_class, staging)
     metrics = {name: value for name, value in result.metrics.items() if isinstance(value, float | int)}
     (staging / "eval_results.json").write_text(json.dumps(metrics, indent=1) + "\n", "utf-8")
-    settings = _settings(args, trainer.args)
+    settings = _without_folders(_settings(args, trainer.args))  # the file goes to the Hub with the model
     (staging / "run_config.json").write_text(json.dumps(settings, indent=1, ensure_ascii=False) + "\n", "utf-8")
     history = json.dumps(trainer.state.log_history, indent=0)
     (staging / "log_history.json").write_text(history + "\n", "utf-8")
