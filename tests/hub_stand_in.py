@@ -11,11 +11,14 @@ import base64
 import hashlib
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from threading import Lock, Thread
 from urllib.parse import parse_qs, unquote, urlsplit
+
+import pytest
 
 LFS_SUFFIXES = (".safetensors", ".parquet", ".pt", ".pth", ".bin", ".arrow")
 
@@ -332,3 +335,15 @@ ROUTES: list[tuple[str, Callable]] = [
     *_api("POST", r"/paths-info/(?P<revision>[^/]+)", "paths_info"),
     (rf"(?:GET|HEAD) /(?P<prefix>datasets/)?{_REPO}/resolve/(?P<revision>[^/]+)/(?P<path>.+)", _Handler.resolve),
 ]
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[HubStandIn]:
+    """A stand-in that this process, and those it starts, take for the Hub; between two tries hardly a pause."""
+    with HubStandIn() as stand_in:
+        for name, value in stand_in.environment(tmp_path / "hf").items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", stand_in.endpoint)
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)
+        monkeypatch.setattr("turkbert.hub.PAUSES", (0.02, 0.05))
+        yield stand_in
