@@ -128,7 +128,7 @@ def save(pusher: SavePusher, training, step: int) -> None:
 
 def test_hub_strategy_starts_the_pusher(tiny_dir, prepared, tmp_path, hub, monkeypatch):  # noqa: F811
     seen = []
-    monkeypatch.setattr(SavePusher, "on_save", lambda self, args, state, *more, **named: seen.append(state.global_step))
+    monkeypatch.setattr(SavePusher, "on_save", lambda self, args, state, *_, **named: seen.append(state.global_step))
     train(tiny_dir, prepared, tmp_path / "end", save_steps=1)
     assert seen == []
     train(tiny_dir, prepared, tmp_path / "saves", save_steps=1, hub_strategy="every_save")
