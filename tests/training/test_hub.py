@@ -15,7 +15,7 @@ from tests.hub_stand_in import hub  # noqa: F401
 from tests.training.tiny import tiny_arguments
 from turkbert.artifacts import read_manifest
 from turkbert.errors import BAD_CONFIG, UserError
-from turkbert.training.hub import PENDING, SavePusher
+from turkbert.training.hub import PENDING, STAGING, SavePusher
 from turkbert.training.run import check_run, pretrain
 
 SHORT = {"max_steps": 2, "eval_steps": 2, "save_steps": 2, "stage_fractions": [0.5, 0.5], "push_to_hub": True}
@@ -115,7 +115,7 @@ def test_a_save_is_pushed_from_a_process_of_its_own(tiny_dir, prepared, tmp_path
     for name in whole:
         assert files[f"last-checkpoint/{name}"] == (out / "checkpoint-2" / name).read_bytes()
     pusher.stop(out)
-    assert not (out / "_push").exists()
+    assert not (out / STAGING).exists()
 
 
 def save(pusher: SavePusher, training, step: int) -> None:

@@ -26,6 +26,7 @@ from turkbert.training.checkpoint import PREFIX
 logger = logging.getLogger(__name__)
 
 PENDING = "PENDING_PUSH.json"
+STAGING = "_staging-push"  # of a killed run, the next one takes it away
 STOP_SECONDS = 2.0
 
 
@@ -86,7 +87,7 @@ class SavePusher(TrainerCallback):
         manifest = read_manifest(checkpoint)
         if manifest is None:
             return
-        linked = _linked(checkpoint, [*manifest["files"], MANIFEST], output_dir / "_push")
+        linked = _linked(checkpoint, [*manifest["files"], MANIFEST], output_dir / STAGING)
         _mark(output_dir, checkpoint.name)
         work = (linked, checkpoint.name, list(manifest["files"]), destination(args), args.hub_strategy == "checkpoint")
         self._process = multiprocessing.get_context("spawn").Process(target=push_save, args=work, daemon=True)
@@ -98,7 +99,7 @@ class SavePusher(TrainerCallback):
             self._process.terminate()
             self._process.join(STOP_SECONDS)
             self._tell_failure(output_dir)
-            remove(output_dir / "_push")
+            remove(output_dir / STAGING)
 
     def _tell_failure(self, output_dir: Path) -> None:
         failed = self._process is not None and self._process.exitcode not in (0, None) and self._process.exitcode > 0
