@@ -232,6 +232,7 @@ MLFLOW_ENVIRONMENT = {  # unless the user has set them
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",  # turkbert tries again itself, without anyone waiting
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "2",
     "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
 GROUPS = (CorpusArguments, TokenizerArguments, RandomWordsArguments, DataArguments, ModelArguments)
 
