@@ -19,7 +19,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("output_dir", metavar="OUT", type=Path, help="output folder of the run")
     folder = parser.parse_args().output_dir
-    for name, value in MLFLOW_ENVIRONMENT.items():
+    for name, value in {**MLFLOW_ENVIRONMENT, "MLFLOW_HTTP_REQUEST_TIMEOUT": "30"}.items():  # no run is held up
         os.environ.setdefault(name, value)
     set_up_logging()
     with user_errors():

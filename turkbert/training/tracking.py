@@ -31,7 +31,7 @@ from turkbert.training.trainer import PretrainingTrainer
 logger = logging.getLogger(__name__)
 
 END_SECONDS = 3.0  # a run waits for a server at its end; importing MLflow takes one or two more
-END_SECONDS_LOCAL = 60.0  # for a database file, which takes seconds to create and has nobody to wait for
+PATIENT_SECONDS = 60.0  # for a database file, which takes seconds to create, and where no run is held up
 RETRY_SECONDS = (5.0, 60.0)  # between two tries while a server is down: at first, and at most
 METRICS_A_REQUEST = 1000
 PARAMS_A_REQUEST = 100
@@ -151,14 +151,15 @@ class MlflowSender(threading.Thread):
         """Something was logged."""
         self._wake.set()
 
-    def close(self, status: str) -> bool:
-        """Send the rest, but give up after a few seconds. True if MLflow has everything."""
+    def close(self, status: str, seconds: float = END_SECONDS) -> bool:
+        """Send the rest, but give up at the first failure or after `seconds`. True if MLflow has everything."""
         self._status = status
         self._wake.set()
-        self.join(END_SECONDS_LOCAL if _address().startswith("sqlite:") else END_SECONDS)
+        seconds = PATIENT_SECONDS if _address().startswith("sqlite:") else seconds
+        self.join(seconds)
         complete = self.run_copy.record["mlflow"]["complete"]
         if not complete:
-            self._warn(f"it did not take everything within {END_SECONDS:.0f} s")
+            self._warn(f"it did not take everything within {seconds:.0f} s")
         return complete
 
     def run(self) -> None:
@@ -236,7 +237,7 @@ def replay(output_dir: Path, status: str | None = None) -> bool:
     """Send what MLflow missed of a run that is over. True if it has everything now."""
     sender = MlflowSender(output_dir)
     sender.start()
-    return sender.close(status or _how_it_ended(output_dir))
+    return sender.close(status or _how_it_ended(output_dir), PATIENT_SECONDS)
 
 
 def _how_it_ended(output_dir: Path) -> str:
