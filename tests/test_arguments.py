@@ -20,9 +20,9 @@ HONOURED = set(
     dataloader_pin_memory dataloader_prefetch_factor ddp_backend ddp_broadcast_buffers ddp_bucket_cap_mb
     ddp_find_unused_parameters ddp_static_graph ddp_timeout debug disable_tqdm eval_delay eval_on_start eval_steps
     eval_strategy fp16 fsdp fsdp_config full_determinism gradient_accumulation_steps gradient_checkpointing
-    gradient_checkpointing_kwargs greater_is_better hub_model_id hub_private_repo hub_revision learning_rate log_level
-    log_level_replica log_on_each_node logging_first_step logging_steps logging_strategy lr_scheduler_type
-    max_grad_norm max_steps metric_for_best_model optim optim_args optim_target_modules output_dir
+    gradient_checkpointing_kwargs greater_is_better hub_model_id hub_private_repo hub_revision hub_strategy
+    learning_rate log_level log_level_replica log_on_each_node logging_first_step logging_steps logging_strategy
+    lr_scheduler_type max_grad_norm max_steps metric_for_best_model optim optim_args optim_target_modules output_dir
     per_device_eval_batch_size project push_to_hub report_to resume_from_checkpoint run_name save_on_each_node
     save_steps save_strategy save_total_limit seed skip_memory_metrics tf32 torch_compile torch_compile_backend
     torch_compile_mode torch_empty_cache_steps trackio_bucket_id trackio_space_id trackio_static_space_id use_cpu

@@ -22,6 +22,7 @@ from transformers.hf_argparser import string_to_bool
 from transformers.integrations import get_available_reporting_integrations
 
 from turkbert.errors import UserError, config_error
+from turkbert.redaction import holds_secret
 
 
 def _key(default: Any, help: str) -> Any:
@@ -141,6 +142,7 @@ class PretrainingArguments(TrainingArguments):
     logging_steps: float = _key(50, "log every so many steps")
     logging_nan_inf_filter: bool = _key(False, "stock Trainer shows NaN as 0.0; turkbert never does")
     peak_tflops: float | None = _key(None, "TFLOP/s of a device, to tell MFU by; empty: from a table of GPUs")
+    hub_strategy: str = _key("end", "push at the end; every_save: the model at each save; checkpoint: all of it too")
     sample_texts: str | None = _key(None, "file of texts with [MASK] and of pairs to predict; empty: the bundled ones")
     resume_from_checkpoint: str | None = _key("auto", "auto: the newest whole checkpoint of output_dir; or a folder")
     allow_change: list[str] = _key([], "settings that may differ from the checkpoint's; recorded in the next ones")
@@ -217,8 +219,7 @@ REFUSED = {
     "save_only_model": "such a checkpoint could not be resumed",
     "restore_callback_states_from_checkpoint": "resuming always restores them",
     "include_num_input_tokens_seen": "tokens are always counted",
-    "hub_strategy": "the finished model is pushed once, whole",
-    "hub_always_push": "the finished model is pushed once, whole",
+    "hub_always_push": "a save that comes during an upload is not pushed, the next one is",
     "do_train": "scripts/pretrain.py trains",
     "do_eval": "set eval_strategy, or use scripts/evaluate.py",
     "do_predict": "use scripts/evaluate.py",
@@ -227,6 +228,13 @@ REFUSED = {
 }
 
 MLFLOW_DEFAULT = "sqlite:///mlflow.db"
+MLFLOW_ENVIRONMENT = {  # unless the user has set them
+    "MLFLOW_TRACKING_URI": MLFLOW_DEFAULT,
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",  # turkbert tries again itself, without anyone waiting
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "2",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+}
 GROUPS = (CorpusArguments, TokenizerArguments, RandomWordsArguments, DataArguments, ModelArguments)
 
 
@@ -259,8 +267,9 @@ class RunArguments:
             raise config_error("config", str(error).rstrip("."), "change that key") from error
         if training.fsdp and training.world_size == 1:
             raise config_error("fsdp", "there is one process alone", "start several with accelerate launch")
-        if "mlflow" in training.report_to:
-            os.environ.setdefault("MLFLOW_TRACKING_URI", MLFLOW_DEFAULT)
+        if "mlflow" in training.report_to:  # before transformers imports it
+            for name, value in MLFLOW_ENVIRONMENT.items():
+                os.environ.setdefault(name, value)
         return training
 
     def resolved(self) -> dict[str, Any]:
@@ -301,6 +310,9 @@ def parse_args(
     if config is not None:
         given = {**_read_config(Path(config), parser), **given}
     _refuse(given)  # once more, for the --no_ forms
+    for name, value in given.items():
+        if holds_secret(value):
+            raise config_error(name, "holds a token or a secret", REFUSED["hub_token"])
     groups = [group(**{f.name: given[f.name] for f in fields(group) if f.name in given}) for group in GROUPS]
     args = RunArguments(*groups, given=given, debug=bool(given.get("debug", False)))
     check_arguments(args)
@@ -536,4 +548,5 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "eval_strategy": ("steps", "no"),
     "save_strategy": ("steps", "no"),
     "logging_strategy": ("steps", "no"),
+    "hub_strategy": ("end", "every_save", "checkpoint"),
 }

@@ -7,12 +7,14 @@ import datasets
 import transformers
 
 from turkbert.errors import is_main_process
+from turkbert.redaction import redact_logs
 
 
 def set_up_script() -> None:
     """turkbert's own events to stderr, of the libraries warnings only; what was imported is no garbage."""
     # Else each worker copies the pages of all imported modules to look for garbage, and the exit takes two seconds.
     gc.freeze()
+    redact_logs()
     logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S", level=logging.WARNING)
     logging.getLogger("turkbert").setLevel(logging.INFO if is_main_process() else logging.ERROR)
     transformers.utils.logging.set_verbosity_warning()

@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from turkbert.redaction import redact
+
 BAD_INPUT = 2
 BAD_CONFIG = 3
 ENVIRONMENT = 4
@@ -35,7 +37,7 @@ class UserError(Exception):
 
     def __init__(self, where: str | os.PathLike, what: str, mend: str, exit_code: int = BAD_INPUT):
         self.where, self.what, self.mend, self.exit_code = os.fspath(where), what, mend, exit_code
-        super().__init__(" ".join(f"{self.where}: {what}; {mend}".split()))
+        super().__init__(redact(" ".join(f"{self.where}: {what}; {mend}".split())))
 
     def __reduce__(self):  # worker processes send errors by pickle, which would call us with the message alone
         return UserError, (self.where, self.what, self.mend, self.exit_code)
@@ -93,7 +95,7 @@ def user_errors(debug: bool = False, output_dir: str | os.PathLike | None = None
 
 
 def _finish(message: str, exit_code: int, debug: bool, output_dir: str | os.PathLike | None) -> None:
-    message = " ".join(message.split())
+    message = redact(" ".join(message.split()))
     if debug:
         traceback.print_exc()
     if is_main_process():

@@ -11,13 +11,10 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
-import huggingface_hub
 import pytest
 import torch
 from filelock import FileLock
-from huggingface_hub.errors import HfHubHTTPError
 from safetensors.torch import load_file
 from transformers import (
     AutoModel,
@@ -470,76 +467,3 @@ def test_mlflow_gets_both_losses(tiny_dir, tmp_path):
         counts = dict(database.execute("select key, count(*) from metrics group by key"))
     assert counts["mlm_loss"] == counts["nsp_loss"] == counts["loss"] == 4
     assert counts["eval_mlm_loss"] == counts["eval_nsp_f1"] == 3
-
-
-class Hub:
-    """What huggingface_hub.HfApi is asked, for a Hub that is there."""
-
-    def __init__(self):
-        self.uploads: list[dict] = []
-
-    def whoami(self):
-        return {"name": "ada"}
-
-    def create_repo(self, name, private, exist_ok):
-        assert private and exist_ok
-        return huggingface_hub.RepoUrl(f"https://huggingface.co/ada/{name}")
-
-    def upload_folder(self, **request):
-        self.uploads.append(request)
-
-
-class HubDown(Hub):
-    def whoami(self):
-        raise ConnectionError("no route")
-
-    create_repo = upload_folder = lambda self, *args, **kwargs: self.whoami()
-
-
-class HubRefuses(Hub):
-    def whoami(self):
-        raise HfHubHTTPError("401", response=SimpleNamespace(status_code=401, headers={}, request=None))
-
-
-@pytest.fixture
-def hub(monkeypatch):
-    def use(hub: Hub, token: str | None = "hf_secret") -> Hub:
-        monkeypatch.setattr(huggingface_hub, "HfApi", lambda: hub)
-        monkeypatch.setattr(huggingface_hub, "get_token", lambda: token)
-        return hub
-
-    return use
-
-
-def test_push_uploads_the_manifest_and_nothing_else(tiny_dir, tmp_path, script, hub):
-    api = hub(Hub())
-    config = write_config(tmp_path, tiny_dir, push_to_hub=True, hub_model_id="my-bert", max_steps=2)
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out" / ".env").write_text("SECRET=1")
-    assert script("pretrain", config)[0] == 0
-    (upload,) = api.uploads
-    assert upload["repo_id"] == "ada/my-bert"
-    assert set(upload["allow_patterns"]) == set(read_manifest(tmp_path / "out")["files"])
-    assert not [name for name in upload["allow_patterns"] if "checkpoint" in name or ".env" in name]
-    assert not [path for path in tmp_path.rglob("*") if path.is_file() and b"hf_secret" in path.read_bytes()]
-
-
-def test_a_hub_that_is_down_is_a_warning(tiny_dir, tmp_path, script, hub, caplog):
-    hub(HubDown())
-    config = write_config(tmp_path, tiny_dir, push_to_hub=True, max_steps=2)
-    assert script("pretrain", config)[0] == 0
-    assert status(tmp_path)["state"] == "finished"
-    assert "cannot be reached now (no route)" in caplog.text and "was not pushed (no route)" in caplog.text
-
-
-def test_a_hub_that_refuses_is_an_error_before_training(tiny_dir, tmp_path, script, hub):
-    config = write_config(tmp_path, tiny_dir, push_to_hub=True, data_dir=str(tmp_path / "data"))
-    for api, token, name, what in (
-        (Hub(), None, "my-bert", "no Hub token found"),
-        (HubRefuses(), "hf_old", "my-bert", "does not accept the token"),
-        (Hub(), "hf_secret", "my bert", "hub_model_id"),
-    ):
-        hub(api, token)
-        code, _, error = script("pretrain", config, "--hub_model_id", name)
-        assert code == 3 and what in error
-    assert not (tmp_path / "data").exists()

@@ -1,5 +1,7 @@
 """The model's README.md, from the facts of its run alone."""
 
+import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ A BERT encoder for Turkish ({{ cased }}), pretrained with turkbert by
 whole-word masking{{ " and next-sentence prediction" if data.nsp_probability else "" }}.
 
     from transformers import pipeline
-    pipeline("fill-mask", model="{{ name }}")("Türkiye'nin başkenti [MASK].")
+    pipeline("fill-mask", model={{ code_name }})("Türkiye'nin başkenti [MASK].")
 
 ## Model
 
@@ -67,7 +69,7 @@ def render_model_card(
     training, sampler, tokenizer = trainer.args, trainer.sampler, trainer.processing_class
     best = trainer.state.best_model_checkpoint
     with_best = best is not None and Path(best).is_dir()
-    name = training.hub_model_id or training.run_name or "turkbert-model"
+    name = public_name(training.hub_model_id or training.run_name or "turkbert-model")
     shown = {key.removeprefix("eval_"): value for key, value in metrics.items() if "mlm" in key or "nsp" in key}
     results = [
         EvalResult("fill-mask", "pretraining corpus", "validation rows", metric.removeprefix("mlm_"), value)
@@ -86,7 +88,8 @@ def render_model_card(
     card = ModelCard.from_template(
         card_data,
         template_str=TEMPLATE,
-        name=name,
+        name=escape_markdown(name),
+        code_name=json.dumps(name, ensure_ascii=False),
         cased="uncased" if tokenizer.tokenize("ANKARA") == tokenizer.tokenize("ankara") else "cased",
         config=trainer.model.config,
         num_parameters=trainer.model.num_parameters(),
@@ -101,3 +104,15 @@ def render_model_card(
         predictions=predictions,
     )
     return str(card)
+
+
+def public_name(name: str) -> str:
+    """A name in one line; of a path its last part alone, since folders tell of users and machines."""
+    name = " ".join(name.split())
+    is_hub_id = re.fullmatch(r"[\w.-]+/[\w.-]+", name) and not name.startswith(".")
+    return name if is_hub_id else name.replace("\\", "/").rstrip("/").rpartition("/")[2] or "turkbert-model"
+
+
+def escape_markdown(text: str) -> str:
+    """Text as itself: neither Markdown nor HTML, a link or a heading."""
+    return re.sub(r"([\\`*_{}\[\]<>()#+|~$&!])", r"\\\1", " ".join(text.split()))

@@ -30,6 +30,7 @@ from turkbert.artifacts import (
 )
 from turkbert.data.prepare import build_collator, load_stats
 from turkbert.errors import CORRUPT_ARTIFACT, ENVIRONMENT, PREEMPTED, UserError, config_error, is_main_process
+from turkbert.hub import check_hub_access
 from turkbert.model import (
     TurkBertConfig,
     TurkBertForPreTraining,
@@ -55,11 +56,14 @@ from turkbert.training.checkpoint import (
 )
 from turkbert.training.contract import DROPOUTS, check_allowed, check_contract, run_contract
 from turkbert.training.estimate import checkpoints_kept
-from turkbert.training.hub import check_hub_access, push_output, repository_name
+from turkbert.training.hub import SavePusher, is_pending, push_output, repository_name
+from turkbert.training.metrics_file import MetricsFileCallback
 from turkbert.training.model_card import render_model_card
 from turkbert.training.preemption import PreemptionCallback
+from turkbert.training.run_record import read_record
 from turkbert.training.samples import predict_samples, read_sample_texts
 from turkbert.training.sharding import whole
+from turkbert.training.tracking import replay, tracked
 from turkbert.training.trainer import PretrainingTrainer
 from turkbert.training.unigrams import count_tokens
 
@@ -95,7 +99,9 @@ def check_run(args: RunArguments) -> None:
     if model.attn_implementation:
         _check_attention(model.attn_implementation)
     if args.setting("push_to_hub") and is_main_process():
-        check_hub_access(repository_name(Path(args.output_dir), args.setting("hub_model_id")))
+        unreachable = check_hub_access(repository_name(Path(args.output_dir), args.setting("hub_model_id")))
+        if unreachable:
+            logger.warning("the Hub cannot be reached now (%s); the model will be pushed at the end", unreachable)
     if model.model_name_or_path:
         with _model_errors(model.model_name_or_path):
             config = load_stock_config(model.model_name_or_path, model.model_revision)
@@ -125,14 +131,20 @@ def pretrain(
         UserError: an output_dir of another run, or in use by one; a model that does not fit the tokenizer or the rows.
     """
     output_dir = Path(training.output_dir)
-    with ExitStack() as lock:
+    with ExitStack() as stack:
         contract = run_contract(args, training, tokenizer, rows)
-        start = decided(lambda: _where_to_start(lock, output_dir, training, contract))
+        start = decided(lambda: _where_to_start(stack, output_dir, training, contract))
         if start is None:
+            _catch_up(output_dir, training)
             return None
         checkpoint = start.checkpoint
         trainer = build_trainer(args, training, tokenizer, rows, checkpoint, start.lineage)
         decided(lambda: _begin(output_dir, start, args, trainer, contract))
+        stack.enter_context(tracked(trainer, _settings(args, training)))
+        pusher = SavePusher()
+        if training.push_to_hub and training.hub_strategy != "end":
+            trainer.add_callback(pusher)
+            stack.callback(pusher.stop, output_dir)
         preemption = PreemptionCallback(trainer.accelerator)
         trainer.add_callback(preemption)
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
@@ -157,6 +169,7 @@ def pretrain(
         if is_main_process():
             _publish(args, trainer, result, contract)
             if training.push_to_hub:
+                pusher.stop(output_dir)
                 push_output(output_dir, training)
         trainer.accelerator.wait_for_everyone()
         trainer.accelerator.end_training()  # else the threads of the process group may abort a process at its exit
@@ -191,6 +204,7 @@ def build_trainer(
         args.data.mlm_probability,
         lineage or begin_lineage(checkpoint),
     )
+    trainer.callback_handler.callbacks.insert(0, MetricsFileCallback(trainer.sampler.tokens_before))
     trainer.add_callback(StageCallback(trainer.sampler))
     trainer.add_callback(SamplesCallback(texts, with_nsp))
     return trainer
@@ -287,6 +301,30 @@ class Start:
     checkpoint: Path | None
     lineage: Lineage
     afresh: bool = False
+
+
+def _settings(args: RunArguments, training: PretrainingArguments) -> dict[str, Any]:
+    return {**args.resolved(), **training.to_sanitized_dict()}
+
+
+def _without_folders(value: Any) -> Any:
+    """Of absolute paths the last part alone: the folders above tell of users and machines."""
+    if isinstance(value, dict):
+        return {name: _without_folders(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_without_folders(item) for item in value]
+    return Path(value).name if isinstance(value, str) and value.startswith(("/", "~")) else value
+
+
+def _catch_up(output_dir: Path, training: PretrainingArguments) -> None:
+    """What a finished run still owes to a tracker or a Hub that was down at its end."""
+    if not is_main_process():
+        return
+    if training.push_to_hub and is_pending(output_dir):
+        push_output(output_dir, training)
+    record = read_record(output_dir)
+    if "mlflow" in training.report_to and record and not record["mlflow"]["complete"]:
+        replay(output_dir, "FINISHED")
 
 
 def _where_to_start(
@@ -408,7 +446,7 @@ def _write_model(args: RunArguments, trainer: PretrainingTrainer, result: RunRes
     save_tokenizer(trainer.processing_class, staging)
     metrics = {name: value for name, value in result.metrics.items() if isinstance(value, float | int)}
     (staging / "eval_results.json").write_text(json.dumps(metrics, indent=1) + "\n", "utf-8")
-    settings = {**args.resolved(), **trainer.args.to_sanitized_dict()}
+    settings = _without_folders(_settings(args, trainer.args))  # the file goes to the Hub with the model
     (staging / "run_config.json").write_text(json.dumps(settings, indent=1, ensure_ascii=False) + "\n", "utf-8")
     history = json.dumps(trainer.state.log_history, indent=0)
     (staging / "log_history.json").write_text(history + "\n", "utf-8")

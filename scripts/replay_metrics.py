@@ -1,0 +1,35 @@
+"""Sends to MLflow what it missed of a run: python scripts/replay_metrics.py OUT
+
+MLFLOW_TRACKING_URI says where to, sqlite:///mlflow.db without it. Metrics that MLflow has already are not doubled.
+"""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from turkbert.arguments import MLFLOW_ENVIRONMENT
+from turkbert.console import set_up_logging
+from turkbert.errors import ENVIRONMENT, UserError, config_error, user_errors
+from turkbert.training.run_record import RUN_FILE, read_record
+from turkbert.training.tracking import replay
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("output_dir", metavar="OUT", type=Path, help="output folder of the run")
+    folder = parser.parse_args().output_dir
+    for name, value in {**MLFLOW_ENVIRONMENT, "MLFLOW_HTTP_REQUEST_TIMEOUT": "30"}.items():  # no run is held up
+        os.environ.setdefault(name, value)
+    set_up_logging()
+    with user_errors():
+        if read_record(folder) is None:
+            raise config_error(folder, f"no {RUN_FILE} here", "name the output folder of a run")
+        if not replay(folder):
+            mend = "see that it answers, and try again"
+            raise UserError(folder, "MLflow does not have everything", mend, ENVIRONMENT)
+        sys.stdout.write(f"MLflow has all metrics of {folder}\n")
+
+
+if __name__ == "__main__":
+    main()
