@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from turkbert.arguments import MLFLOW_ENVIRONMENT
-from turkbert.console import set_up_logging
+from turkbert.console import set_up_script
 from turkbert.errors import ENVIRONMENT, UserError, config_error, user_errors
 from turkbert.training.run_record import RUN_FILE, read_record
 from turkbert.training.tracking import replay
@@ -21,7 +21,7 @@ def main() -> None:
     folder = parser.parse_args().output_dir
     for name, value in {**MLFLOW_ENVIRONMENT, "MLFLOW_HTTP_REQUEST_TIMEOUT": "30"}.items():  # no run is held up
         os.environ.setdefault(name, value)
-    set_up_logging()
+    set_up_script()
     with user_errors():
         if read_record(folder) is None:
             raise config_error(folder, f"no {RUN_FILE} here", "name the output folder of a run")
