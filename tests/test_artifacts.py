@@ -26,6 +26,7 @@ from turkbert.artifacts import (
     remove,
     reuse_or_build,
     staged,
+    wait_for,
     write_json,
 )
 from turkbert.errors import BAD_CONFIG, CORRUPT_ARTIFACT, ENVIRONMENT, INTERRUPTED, UserError
@@ -298,23 +299,18 @@ def test_row_41_workers_end_with_a_killed_builder(committed):
     assert find_damage(committed) is None
 
 
-def test_other_ranks_wait_for_the_manifest(tmp_path, monkeypatch):
+def test_waiting_for_a_folder_of_another_process(tmp_path, monkeypatch):
     monkeypatch.setattr(artifacts, "_POLL_SECONDS", 0.01)
-    final, done = tmp_path / "rows", []
-
-    def never(folder: Path) -> None:
-        raise AssertionError("rank 1 built")
-
-    monkeypatch.setattr(artifacts, "is_main_process", lambda: threading.current_thread() is threading.main_thread())
-    waiting = threading.Thread(target=lambda: done.append(reuse_or_build(final, KEY, never)))
+    final = tmp_path / "rows"
+    waiting = threading.Thread(target=lambda: wait_for(final, KEY))
     waiting.start()
     with staged(final, {**KEY, "overlap": 3}) as folder:
         fill(folder)
     time.sleep(0.05)
-    assert done == []  # a folder of other settings is not the one
+    assert waiting.is_alive()  # a folder of other settings is not the one
     reuse_or_build(final, KEY, fill, overwrite=True)
     waiting.join(timeout=5)
-    assert done == [final]
+    assert not waiting.is_alive()
 
 
 def test_publish_keeps_what_else_is_there(tmp_path):

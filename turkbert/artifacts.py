@@ -22,7 +22,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from turkbert.errors import CORRUPT_ARTIFACT, ENVIRONMENT, UserError, config_error, is_main_process
+from turkbert.errors import CORRUPT_ARTIFACT, ENVIRONMENT, UserError, config_error
 from turkbert.interrupts import interruptible
 
 logger = logging.getLogger(__name__)
@@ -187,8 +187,7 @@ def reuse_or_build(
 ) -> Path:
     """The committed folder that stands for `key`: found, or made by `build(staging folder)`.
 
-    With several processes the main one builds and the others wait for its manifest. The worker processes of a build
-    end with it, and Ctrl-C ends both.
+    The worker processes of a build end with it, and Ctrl-C ends both.
 
     Args:
         need_bytes: what the build writes at least; a disk with less room is refused before it starts.
@@ -197,16 +196,18 @@ def reuse_or_build(
         UserError: the folder stands for something else (names the first difference), holds foreign files, or is
             damaged; the disk is too small.
     """
-    if not is_main_process():
-        while (read_manifest(final) or {}).get("key") != key:
-            time.sleep(_POLL_SECONDS)
-        return final
     with _locked(final):
         _undo_half_replaced(final)
         if not _can_reuse(final, key, overwrite):
             with staged(final, key, need_bytes=need_bytes) as folder, interruptible():
                 build(folder)
     return final
+
+
+def wait_for(final: Path, key: dict[str, Any]) -> None:
+    """Wait until what another process has committed shows here too, as it may take a network's file system to do."""
+    while (read_manifest(final) or {}).get("key") != key:
+        time.sleep(_POLL_SECONDS)
 
 
 def check_room(final: Path, need_bytes: int) -> None:

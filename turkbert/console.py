@@ -4,6 +4,7 @@ import gc
 import logging
 
 import datasets
+import huggingface_hub
 import transformers
 
 from turkbert.errors import is_main_process
@@ -15,6 +16,7 @@ def set_up_script() -> None:
     gc.freeze()
     logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S", level=logging.WARNING)
     logging.getLogger("turkbert").setLevel(logging.INFO if is_main_process() else logging.ERROR)
+    huggingface_hub.logging.disable_propagation()  # it has a handler of its own: each line came twice
     transformers.utils.logging.set_verbosity_warning()
     transformers.utils.logging.disable_progress_bar()  # a bar for each file of each checkpoint
     if not is_main_process():

@@ -28,10 +28,17 @@ from datasets import Dataset, DatasetDict
 from transformers import PreTrainedTokenizerFast
 
 from turkbert.arguments import DataArguments, RunArguments
-from turkbert.artifacts import find_damage, key_hash, read_manifest, write_json
+from turkbert.artifacts import find_damage, key_hash, read_manifest, wait_for, write_json
 from turkbert.data.arrow import flat_lists, list_lengths
 from turkbert.data.collator import DataCollatorForPretraining
-from turkbert.data.corpus import REJECTS_FILE, find_corpus_files, hash_corpus, is_hub_id, load_corpus, split_documents
+from turkbert.data.corpus import (
+    REJECTS_FILE,
+    find_corpus_files,
+    hash_corpus,
+    is_hub_corpus,
+    load_corpus,
+    split_documents,
+)
 from turkbert.data.documents import in_words
 from turkbert.data.duplicates import drop_duplicates
 from turkbert.data.masking import WholeWordMasker
@@ -45,6 +52,8 @@ from turkbert.data.rows import SPLITS, RowBuilder
 from turkbert.data.stages import Stage, Units, run_stage
 from turkbert.data.tokens import DocumentTokenizer
 from turkbert.errors import CORRUPT_ARTIFACT, UserError, is_main_process
+from turkbert.hub_ids import is_hub_id
+from turkbert.ranks import from_main
 from turkbert.tokenization import load_tokenizer, save_tokenizer, tokenizer_hash, train_tokenizer, word_start_table
 
 logger = logging.getLogger(__name__)
@@ -71,25 +80,36 @@ def prepare_dataset(args: RunArguments) -> PreparedData:
     Raises:
         UserError: input that cannot be used, or a folder that was made with other settings.
     """
+    built = from_main(lambda: [(str(folder), read_manifest(folder)["key"]) for folder in _build_all(args)])
+    for folder, key in built:
+        wait_for(Path(folder), key)
+    rows = {
+        block_size: DatasetDict.load_from_disk(str(Path(args.data.data_dir, f"block_{block_size}")))
+        for block_size in args.data.block_sizes
+    }
+    tokenizer = load_tokenizer(args.tokenizer.tokenizer_dir)
+    if is_main_process():  # nothing depends on the report: the other processes need not wait for it
+        prepare_report(args, tokenizer)
+    return PreparedData(tokenizer, rows)
+
+
+def _build_all(args: RunArguments) -> list[Path]:
+    """Everything that training reads; the tokenizer's folder is not among it where it is not ours."""
     if _is_given(args.tokenizer.tokenizer_dir):
         load_tokenizer(args.tokenizer.tokenizer_dir)  # one that is no good is refused before any work
     documents_dir = prepare_documents(args)
     tokenizer = prepare_tokenizer(args, documents_dir)
     tokens_dir = prepare_tokens(args, documents_dir, tokenizer)
     words_dir = prepare_random_words(args, tokens_dir, tokenizer)
-    rows = {
-        block_size: DatasetDict.load_from_disk(str(prepare_rows(args, block_size, tokens_dir, words_dir, tokenizer)))
-        for block_size in args.data.block_sizes
-    }
-    if is_main_process():  # nothing depends on the report: the other processes need not wait for it
-        prepare_report(args, tokenizer)
-    return PreparedData(tokenizer, rows)
+    rows = [prepare_rows(args, size, tokens_dir, words_dir, tokenizer) for size in args.data.block_sizes]
+    own = [] if _is_given(args.tokenizer.tokenizer_dir) else [Path(args.tokenizer.tokenizer_dir)]
+    return [*own, words_dir, *rows]
 
 
 def prepare_documents(args: RunArguments) -> Path:
     """Read the corpus into data_dir/documents."""
     corpus = args.corpus
-    if is_hub_id(corpus.corpus, corpus.corpus_config):
+    if is_hub_corpus(corpus.corpus, corpus.corpus_config):
         source = {"corpus": corpus.corpus[0], "config": corpus.corpus_config, "revision": corpus.corpus_revision}
         num_bytes = None
     else:
@@ -323,14 +343,11 @@ def _num_bytes(documents_dir: Path) -> int:
 
 
 def _is_given(tokenizer_dir: str) -> bool:
-    """True for a tokenizer that is not ours to train: on the Hub, or in a folder without our manifest."""
+    """True for a tokenizer that is not ours to train: on the Hub, of a model, or in a folder without our manifest."""
     folder = Path(tokenizer_dir)
-    is_foreign = read_manifest(folder) is None and (folder / "tokenizer_config.json").exists()
-    return is_foreign or _is_hub_id(tokenizer_dir)
-
-
-def _is_hub_id(name: str) -> bool:
-    return name.count("/") == 1 and name[0] not in "./~" and not Path(name).parent.exists()
+    manifest = read_manifest(folder)
+    is_foreign = manifest is None or "limit_alphabet" not in manifest["key"]
+    return (is_foreign and (folder / "tokenizer_config.json").exists()) or is_hub_id(tokenizer_dir)
 
 
 def _text_sizes(documents: Dataset) -> pa.ChunkedArray:

@@ -13,6 +13,7 @@ from turkbert.artifacts import read_manifest
 from turkbert.data.collator import IGNORED
 from turkbert.data.prepare import build_collator, load_prepared
 from turkbert.errors import CORRUPT_ARTIFACT, UserError, config_error
+from turkbert.hub_ids import is_hub_id
 from turkbert.tokenization import load_tokenizer, tokenizer_hash
 from turkbert.training.run import build_model
 from turkbert.training.sampler import EvaluationRows
@@ -37,7 +38,7 @@ def evaluate_model(args: RunArguments) -> dict[str, float]:
         raise config_error("model_name_or_path", "no model is named", "add --model_name_or_path FOLDER_OR_ID")
     rows = load_prepared(args.data.data_dir, args.data.block_sizes)
     tokenizer_dir = args.tokenizer.tokenizer_dir
-    if "/" not in tokenizer_dir and not Path(tokenizer_dir).is_dir():  # a folder to all scripts, never a Hub id
+    if not is_hub_id(tokenizer_dir) and not Path(tokenizer_dir).is_dir():
         raise config_error("tokenizer_dir", f"there is no folder {tokenizer_dir}", "name the one of the rows")
     tokenizer = load_tokenizer(tokenizer_dir)
     made_with = read_manifest(Path(args.data.data_dir, "tokens"))
