@@ -334,8 +334,9 @@ def test_damaged_shard_is_named(refusal, prepared_folder, stage, change, part):
 
 OTHER_VALUES = {
     "text_column": "body", "encoding": "cp1254", "drop_short_lines": 1, "max_document_chars": 5000, "dedup": "exact",
-    "bad_bytes": "reject", "bad_lines": "reject", "validation_fraction": 0.3, "vocab_size": 1900, "limit_alphabet": 150, "min_frequency": 3,
-    "cased": False, "max_tokens_per_word": 4, "max_words_per_group": 50, "min_word_frequency": 4,
+    "bad_bytes": "reject", "bad_lines": "reject", "validation_fraction": 0.3, "vocab_size": 1900,
+    "limit_alphabet": 150, "min_frequency": 3, "cased": False, "max_tokens_per_word": 4,
+    "max_words_per_group": 50, "min_word_frequency": 4,
     "sample_words": True, "max_lines": 20, "overlap": 5, "edge_buffer": 5, "nsp_balance": "none",
     "nsp_probability": 0.4, "max_padding": 0.2, "masking": "static", "mlm_probability": 0.2, "mask_replace_prob": 0.7,
     "random_replace_prob": 0.05, "dupe_factor": 2, "preprocessing_seed": 1,

@@ -308,17 +308,17 @@ def synthetic(lengths: np.ndarray, rng: np.random.Generator, mean_sentence: int 
 
 
 LENGTHS = {
-    "lognormal 80": lambda rng: rng.lognormal(np.log(80), 0.8, 5000),
-    "lognormal 120": lambda rng: rng.lognormal(np.log(120), 0.5, 5000),
-    "lognormal 300": lambda rng: rng.lognormal(np.log(300), 1, 5000),
-    "lognormal 1000": lambda rng: rng.lognormal(np.log(1000), 1, 1000),
-    "all just below a window": lambda rng: np.full(6000, 124),
-    "all one window": lambda rng: np.full(6000, 125),
-    "all just above a window": lambda rng: np.full(6000, 126),
-    "mostly short": lambda rng: np.where(rng.random(8000) < 0.95, rng.integers(30, 60, 8000), 3000),
-    "two kinds": lambda rng: np.where(rng.random(5000) < 0.6, 60, 400),
-    "many to pad of one length": lambda rng: np.where(rng.random(8000) < 0.7, 100, 250),
-    "few very long": lambda rng: np.full(6, 60_000),
+    "lognormal 80": lambda rng: rng.lognormal(np.log(80), 0.8, 20_000),
+    "lognormal 120": lambda rng: rng.lognormal(np.log(120), 0.5, 20_000),
+    "lognormal 300": lambda rng: rng.lognormal(np.log(300), 1, 20_000),
+    "lognormal 1000": lambda rng: rng.lognormal(np.log(1000), 1, 2000),
+    "all just below a window": lambda rng: np.full(20_000, 124),
+    "all one window": lambda rng: np.full(20_000, 125),
+    "all just above a window": lambda rng: np.full(20_000, 126),
+    "mostly short": lambda rng: np.where(rng.random(20_000) < 0.95, rng.integers(30, 60, 20_000), 3000),
+    "two kinds": lambda rng: np.where(rng.random(20_000) < 0.6, 60, 400),
+    "many to pad of one length": lambda rng: np.where(rng.random(20_000) < 0.7, 100, 250),
+    "few very long": lambda rng: np.full(30, 60_000),
 }
 
 
@@ -329,7 +329,7 @@ def test_labels_come_out_even(name):
     shape = RowShape(128, None, 10)
     plan = planned(documents, shape)
     rows = build(documents, shape, plan)
-    assert abs((rows.next_sentence_label == IS_NEXT).mean() - 0.5) < 0.02
+    assert abs((rows.next_sentence_label == IS_NEXT).mean() - 0.5) < 0.01
     lengths = np.diff(documents.starts)
     padded = lengths[(lengths < shape.window) & (lengths >= plan.padded_from)]
     assert (shape.window - padded).sum() <= 0.1 * rows.input_ids.size
@@ -428,7 +428,7 @@ def test_continuations_hold_everything_and_nothing_random(case):
 def test_shape_does_not_tell_the_label(median):
     """Neither lengths and padding nor whether A begins a sentence, where documents are longer than a window."""
     rng = np.random.default_rng(2)
-    lengths = rng.lognormal(np.log(median), 0.8, 400_000 // median + 1000)
+    lengths = rng.lognormal(np.log(median), 0.8, 2_000_000 // median + 1000)
     documents = synthetic(np.maximum(lengths, 10).astype(int), rng)
     shape = RowShape(128, None, 10)
     rows = build(documents, shape, planned(documents, shape))
@@ -437,7 +437,7 @@ def test_shape_does_not_tell_the_label(median):
     if median == 1000:
         begins = np.isin(rows.input_ids[:, 1] - OFFSET, np.setdiff1d(documents.sentence_ends, documents.starts))
         features.append(begins)
-    assert guess(np.stack(features, axis=1), rows.next_sentence_label) < 0.55
+    assert guess(np.stack(features, axis=1), rows.next_sentence_label) < 0.53
     cheat = np.stack([*features, rows.next_sentence_label * rng.integers(0, 2, len(length_b))], axis=1)
     assert guess(cheat, rows.next_sentence_label) > 0.65  # the judge can see a leak of that size
 

@@ -181,6 +181,8 @@ def test_the_sample_by_slow_loops(sample_prepared, sample_dir):
     assert found["documents"]["bytes"] == sum(len(text.encode()) for text in texts)
     assert found["documents"]["white_space_words"] == sum(len(text.split()) for text in texts)
     assert found["documents"]["characters"] == Counter(map(character_class, "".join(texts)))
+    words = found["documents"]["white_space_words"]
+    assert found["tokens"]["fertility"] == found["tokens"]["number"] / words > found["tokens"]["words"]["mean"]
 
     tokenizer = sample_prepared.tokenizer
     documents = Dataset.load_from_disk(str(sample_dir / "data" / "tokens" / "documents"))

@@ -45,6 +45,7 @@ class Example(NamedTuple):
 
     @property
     def label(self) -> str:
+        """How A and B belong together, in words."""
         if not self.b:
             return "A alone"
         return "B follows A" if self.is_next else "B is random"

@@ -160,9 +160,7 @@ def build_pairs(
     return PairRows(input_ids, length_a, length_a + length_b + 3, labels)
 
 
-def build_continuations(
-    documents: Documents, shape: RowShape, cls_id: int, sep_id: int, pad_id: int
-) -> PairRows:
+def build_continuations(documents: Documents, shape: RowShape, cls_id: int, sep_id: int, pad_id: int) -> PairRows:
     """All rows of one unit of documents without next-sentence prediction, in the order of the documents.
 
     B always follows A. The last tokens of a long document are a window once more, moved back as far as it must be; a

@@ -236,9 +236,7 @@ def prepare_rows(
         random_words = RandomWordSet.load(words_dir)
         maskers = {
             "train": build_masker(args.data, tokenizer, random_words),
-            "validation": build_masker(
-                dataclasses.replace(args.data, **VALIDATION_MASKING), tokenizer, random_words
-            ),
+            "validation": build_masker(dataclasses.replace(args.data, **VALIDATION_MASKING), tokenizer, random_words),
         }
         shape = RowShape(block_size, args.data.overlap, args.data.edge_buffer)
         shares = {"train": 1 - args.corpus.validation_fraction, "validation": args.corpus.validation_fraction}

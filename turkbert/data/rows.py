@@ -72,6 +72,7 @@ class RowBuilder:
 
     @property
     def num_units(self) -> int:
+        """How many runs of documents there are."""
         return self.bounds.size - 1
 
     def count(self) -> list[WindowCounts]:

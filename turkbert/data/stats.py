@@ -154,9 +154,7 @@ def describe_tokens(
     tokens: Dataset, tokenizer: PreTrainedTokenizerFast, block_sizes: list[int], count: CountRows = count_here
 ) -> dict[str, Any]:
     """Tokens, words (what the tokenizer splits at white space, marks and digits) and lengths."""
-    count_tokens = partial(
-        _count_tokens, word_starts=word_start_table(tokenizer), is_letter=letter_table(tokenizer)
-    )
+    count_tokens = partial(_count_tokens, word_starts=word_start_table(tokenizer), is_letter=letter_table(tokenizer))
     counts = count(count_tokens, tokens, list_lengths(tokens, "input_ids"), TOKENS_A_UNIT)
     documents, sentences, words, letter_words = (
         LengthCounts(counts[name]) for name in ("documents", "sentences", "words", "letter_words")
