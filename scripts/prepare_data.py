@@ -4,12 +4,16 @@
 """
 
 import sys
+from pathlib import Path
 
-from turkbert.arguments import parse_args
-from turkbert.console import set_up_script
-from turkbert.data import prepare_dataset
-from turkbert.data.prepare import load_stats
-from turkbert.errors import user_errors
+try:
+    from turkbert.arguments import parse_args
+    from turkbert.console import set_up_script, show
+    from turkbert.data import prepare_dataset
+    from turkbert.errors import user_errors
+except KeyboardInterrupt:  # the libraries take seconds to load
+    sys.stderr.write("turkbert: error: interrupted; run the same command again\n")
+    sys.exit(130)
 
 
 def main() -> None:
@@ -17,13 +21,8 @@ def main() -> None:
         args = parse_args(description=__doc__)
         set_up_script()
     with user_errors(args.debug):
-        for block_size in prepare_dataset(args).rows:
-            for split, stats in load_stats(args.data.data_dir, block_size).items():
-                padding = stats["padding_tokens"] / (stats["rows"] * block_size)
-                sys.stdout.write(
-                    f"block {block_size:>4} {split:<10} {stats['rows']:>10,} rows, {stats['documents']:,} documents, "
-                    f"B follows A in {stats['is_next'] / stats['rows']:.1%}, padding {padding:.2%}\n"
-                )
+        prepare_dataset(args)
+        show([f"{Path(args.data.data_dir, 'report', 'report.html')} tells what is in the rows\n"])
 
 
 if __name__ == "__main__":

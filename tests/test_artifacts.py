@@ -19,6 +19,8 @@ from datasets import Dataset
 from turkbert import artifacts, interrupts
 from turkbert.artifacts import (
     MANIFEST,
+    RECIPE,
+    all_or_none,
     find_damage,
     key_hash,
     publish,
@@ -139,6 +141,40 @@ def test_damage_is_refused_and_overwritten_on_request(committed):
     assert error.value.exit_code == CORRUPT_ARTIFACT
     reuse_or_build(committed, KEY, fill, overwrite=True)
     assert find_damage(committed) is None
+
+
+def test_a_folder_without_its_manifest_is_damaged_not_foreign(committed):
+    (committed / RECIPE).write_text("{}")
+    (committed / MANIFEST).unlink()
+    with pytest.raises(UserError, match="no valid MANIFEST.json; remove the folder and run again") as error:
+        reuse_or_build(committed, KEY, fill)
+    assert error.value.exit_code == CORRUPT_ARTIFACT
+    reuse_or_build(committed, KEY, fill, overwrite=True)
+    assert find_damage(committed) is None
+
+
+def test_hashes_are_not_shown(committed):
+    reuse_or_build(committed, {**KEY, "random_words": "0123456789abcdef"}, fill, overwrite=True)
+    with pytest.raises(UserError, match="rows: the random words changed since this was made; choose another"):
+        reuse_or_build(committed, {**KEY, "random_words": "0123456789abcdee"}, fill)
+
+
+def test_all_or_none(committed):
+    """Replaced folders come back at an error, and go at the end."""
+    second = committed.with_name("second")
+    new = {**KEY, "overlap": 7}
+    with pytest.raises(UserError, match="later"), all_or_none():
+        reuse_or_build(committed, new, fill, overwrite=True)
+        reuse_or_build(second, new, fill)
+        assert read_manifest(committed)["key"] == new
+        raise UserError("later", "something", "mend it")
+    assert read_manifest(committed)["key"] == KEY and find_damage(committed) is None
+    with all_or_none():
+        reuse_or_build(committed, new, fill, overwrite=True)
+        reuse_or_build(committed, {**KEY, "overlap": 8}, fill, overwrite=True)
+        reuse_or_build(second, new, fill)
+    assert read_manifest(committed)["key"] == {**KEY, "overlap": 8}
+    assert sorted(path.name for path in committed.parent.iterdir() if path.suffix != ".lock") == ["rows", "second"]
 
 
 def test_a_foreign_folder_is_never_overwritten(tmp_path):

@@ -80,7 +80,7 @@ class DataArguments:
     nsp_balance: Literal["planned", "weighted", "none"] = _key(
         "planned", "planned: the share of random pairs is set so that labels come out even; weighted: only the loss is"
     )
-    nsp_probability: float = _key(0.5, "wanted share of rows whose B is random; 0 turns next-sentence prediction off")
+    nsp_probability: float = _key(0.5, "wanted share of rows whose B is random; 0: no next-sentence prediction")
     max_padding: float = _key(0.1, "largest share of padding that balancing the pairs may cost")
     masking: Literal["static", "dynamic"] = _key("static", "masks in the rows, or drawn anew each epoch")
     mlm_probability: float = _key(0.15, "share of words to predict in training rows; 0.15 in validation rows")

@@ -1,7 +1,10 @@
-"""What every script sets up first: one plain line an event, from the main process, and a quick end."""
+"""What every script sets up first (one plain line an event, from the main process; a quick end), and its output."""
 
 import gc
 import logging
+import os
+import sys
+from collections.abc import Iterable
 
 import datasets
 import huggingface_hub
@@ -22,3 +25,13 @@ def set_up_script() -> None:
     if not is_main_process():
         datasets.disable_progress_bars()
         transformers.utils.logging.set_verbosity_error()
+
+
+def show(lines: Iterable[str]) -> None:
+    """Write lines to stdout. A reader that has gone, as `head` goes, ends the output and is no error."""
+    try:
+        for line in lines:
+            sys.stdout.write(line)
+        sys.stdout.flush()
+    except BrokenPipeError:  # Python would try once more at its exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

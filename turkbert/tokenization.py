@@ -165,6 +165,21 @@ def word_start_table(tokenizer: PreTrainedTokenizerFast) -> np.ndarray:
     return table
 
 
+def maskable_table(word_starts: np.ndarray, special_ids: list[int]) -> np.ndarray:
+    """(V,) bool: tokens that begin a word which may be hidden, from a table of word_start_table's kind."""
+    table = word_starts.copy()
+    table[special_ids] = False
+    return table
+
+
+def letter_table(tokenizer: PreTrainedTokenizerFast) -> np.ndarray:
+    """(V,) bool: tokens that begin a word of letters, not a mark, a number or a special token."""
+    tokens = tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))
+    table = np.array([token[:1].isalpha() for token in tokens])
+    table[tokenizer.all_special_ids] = False
+    return table
+
+
 def tokenizer_hash(tokenizer: PreTrainedTokenizerFast) -> str:
     """sha256 of the `tokenizer.json` that `save_tokenizer` writes: the key of data made with this tokenizer."""
     return hashlib.sha256(_canonical_json(tokenizer).encode()).hexdigest()

@@ -166,7 +166,7 @@ def test_separators_become_spaces_and_control_characters_go(tmp_path):
 @pytest.mark.parametrize("chunk_bytes", [1, 5, 1 << 20])
 def test_latin5_names_file_offset_and_remedy(tmp_path, monkeypatch, chunk_bytes):
     monkeypatch.setattr(raw_text, "CHUNK_BYTES", chunk_bytes)
-    path = write(tmp_path / "a.txt", "agac ".encode() + "şeker".encode("cp1254"))
+    path = write(tmp_path / "a.txt", b"agac " + "şeker".encode("cp1254"))
     error = error_of(read, path)
     assert error.where == str(path) and error.exit_code == BAD_INPUT
     assert "offset 5" in error.what and "iso-8859-9/cp1254" in error.what and "--encoding cp1254" in error.mend

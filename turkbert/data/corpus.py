@@ -304,25 +304,29 @@ def _generate(
         (work_dir / f"{number:06d}.ledger.json").write_text(json.dumps(asdict(ledger)))
 
 
-def split_documents(num_documents: int, validation_fraction: float, seed: int) -> np.ndarray:
+def split_documents(num_documents: int, validation_fraction: float, seed: int, least: int = 2) -> np.ndarray:
     """Choose the validation documents: a pure function of its arguments, on every machine and numpy version.
 
     Args:
         num_documents: documents in the corpus.
-        validation_fraction: of n documents round(fraction * n) are chosen, at least 2 and at most n - 2, so that in
-            either part a B can come from another document.
+        validation_fraction: of n documents round(fraction * n) are chosen.
         seed: from 0 to 2**128 - 1.
+        least: documents that either part has; 2, so that a B can come from another document.
 
     Returns:
         (num_documents,) bool, True for validation.
 
     Raises:
-        UserError: fewer than 4 documents.
+        UserError: fewer than twice `least` documents.
     """
-    if num_documents < 4:
-        what = f"{num_documents} documents are too few: pairs need 2 for training and 2 for validation"
-        raise UserError("corpus", what, "add documents, separated by blank lines")
-    num_validation = min(max(round(validation_fraction * num_documents), 2), num_documents - 2)
+    if num_documents < 2 * least:
+        what = f"{num_documents} documents are too few: training and validation need one each"
+        mend = "add documents, separated by blank lines"
+        if least > 1:
+            what = f"{num_documents} documents are too few: a pair needs >= 2 documents, in training and in validation"
+            mend += ", or turn next-sentence prediction off with --nsp_probability 0"
+        raise UserError("corpus", what, mend)
+    num_validation = min(max(round(validation_fraction * num_documents), least), num_documents - least)
     # Raw Philox output and a stable sort: numpy does not promise that permutation() stays the same.
     keys = np.random.Philox(key=seed).random_raw(num_documents)
     is_validation = np.zeros(num_documents, dtype=bool)

@@ -206,7 +206,7 @@ def _device_table(cost: RunCost) -> list[str]:
     lines.append(f"{'2 CPU cores':<14}{duration(cost.flop / CPU_FLOPS):>10}{'-':>12}{'-':>12}")
     if marked:
         shortest = f"{1000 * BUSY_STEP_SECONDS:.0f} ms"
-        lines.append(f"* GPUs idle: a step has less than a row a GPU, or less work than the {shortest} it takes at least.")
+        lines.append(f"* GPUs idle: a step has less than a row a GPU, or is so short that it takes {shortest}.")
         lines.append("  Larger stage_batch_sizes with fewer max_steps use them better.")
     return lines
 
