@@ -552,7 +552,8 @@ def test_a_corpus_of_which_nothing_is_kept_is_fatal(tmp_path):
 def test_only_what_can_be_a_hub_id_goes_to_the_network(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "data").mkdir()
-    assert is_hub_corpus(["owner/name"]) and is_hub_corpus(["oscar-corpus/OSCAR-23.01"]) and is_hub_corpus(["name"], "config")
+    assert is_hub_corpus(["owner/name"]) and is_hub_corpus(["oscar-corpus/OSCAR-23.01"])
+    assert is_hub_corpus(["name"], "config")
     for path in ("name", "data", "data/wki", "./a/b", "~/a", "../a", "/a/b", "a/b/c", "a/*", "a/b?", "a/b.txt"):
         assert not is_hub_corpus([path]), path
     for path in ("a/b.jsonl.gz", "a/b.zip", "a/b.tar.gz", "a/", "/a", ""):
