@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from turkbert.errors import UserError
 from turkbert.ranks import from_main
 
 WORLD_SIZE = 3
@@ -18,21 +19,25 @@ def test_one_process_needs_no_store(monkeypatch):
     assert from_main(lambda: {"a": [1]}) == {"a": [1]}
 
 
-@pytest.mark.parametrize("launcher", [False, True])
-def test_all_get_what_the_main_one_makes(tmp_path, launcher):
+@pytest.fixture(params=[False, True], ids=["without a launcher", "with a launcher"])
+def place(request):
+    """(port, whether a launcher serves the store there)."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-    if launcher:
+    if not request.param:
+        yield port, False
+    else:
         store = torch.distributed.TCPStore("127.0.0.1", port, is_master=True, wait_for_workers=False)
-        port = store.port
-    arguments = (port, launcher, tmp_path)
-    torch.multiprocessing.start_processes(meet, arguments, nprocs=WORLD_SIZE, start_method="fork")
+        yield store.port, True
+
+
+def test_all_get_what_the_main_one_makes(tmp_path, place):
+    torch.multiprocessing.start_processes(meet, (*place, tmp_path), nprocs=WORLD_SIZE, start_method="fork")
     assert [(tmp_path / str(rank)).read_text() for rank in range(WORLD_SIZE)] == ["[0, 1]"] * WORLD_SIZE
 
 
 def meet(rank: int, port: int, launcher: bool, folder: Path) -> None:
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(WORLD_SIZE), "TORCHELASTIC_USE_AGENT_STORE": str(launcher)}
+    set_environment(rank, port, launcher)
 
     def make(value: int) -> int:
         assert rank == 0
@@ -44,3 +49,26 @@ def meet(rank: int, port: int, launcher: bool, folder: Path) -> None:
     torch.distributed.barrier()
     torch.distributed.destroy_process_group()
     (folder / str(rank)).write_text(str(made))
+
+
+def test_a_refusal_reaches_all(tmp_path, place):
+    torch.multiprocessing.start_processes(refuse, (*place, tmp_path), nprocs=WORLD_SIZE, start_method="fork")
+    texts = [(tmp_path / str(rank)).read_text() for rank in range(WORLD_SIZE)]
+    assert texts[0] == "corpus: too small; add text 2"
+    assert set(texts[1:]) <= {texts[0], "the main process: it has ended; see its own error 4"}
+
+
+def refuse(rank: int, port: int, launcher: bool, folder: Path) -> None:
+    set_environment(rank, port, launcher)
+
+    def make() -> None:
+        raise UserError("corpus", "too small", "add text")
+
+    with pytest.raises(UserError) as error:
+        from_main(make)
+    (folder / str(rank)).write_text(f"{error.value} {error.value.exit_code}")
+
+
+def set_environment(rank: int, port: int, launcher: bool) -> None:
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(WORLD_SIZE), "TORCHELASTIC_USE_AGENT_STORE": str(launcher)}

@@ -13,7 +13,7 @@ from datetime import timedelta
 from functools import cache
 from typing import Any
 
-from turkbert.errors import is_main_process
+from turkbert.errors import ENVIRONMENT, UserError, is_main_process
 
 _CONNECT_SECONDS = 7 * 24 * 3600  # without a launcher the store opens when rank 0 has something to tell
 _POLL_SECONDS = 0.5
@@ -21,19 +21,39 @@ _calls = 0
 
 
 def from_main(make: Callable[[], Any]) -> Any:
-    """What `make` returns (plain JSON) in the main process, in all of them. All must come here equally often."""
+    """What `make` returns (plain JSON) in the main process, in all of them. All must come here equally often.
+
+    Raises:
+        UserError: `make` raised it, or the main process is gone.
+    """
     global _calls
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return make()
     _calls += 1
     name = f"turkbert/{_calls}"
-    if is_main_process():
-        made = make()  # the store is opened after it, for a build forks
-        _store().set(name, json.dumps(made))
+    if not is_main_process():
+        made, refusal = _wait_for(name)
+        if refusal:
+            raise UserError(*refusal)
         return made
-    while not _store().check([name]):  # not one long wait, which Ctrl-C could not end
-        time.sleep(_POLL_SECONDS)
-    return json.loads(_store().get(name))
+    try:
+        made = make()  # the store is opened after it, for a build forks
+    except UserError as error:
+        _store().set(name, json.dumps([None, error.__reduce__()[1]]))
+        raise
+    _store().set(name, json.dumps([made, None]))
+    return made
+
+
+def _wait_for(name: str) -> Any:
+    from torch.distributed import DistError
+
+    try:
+        while not _store().check([name]):  # not one long wait, which Ctrl-C could not end
+            time.sleep(_POLL_SECONDS)
+        return json.loads(_store().get(name))
+    except DistError:
+        raise UserError("the main process", "it has ended", "see its own error", ENVIRONMENT) from None
 
 
 @cache
