@@ -109,6 +109,7 @@ class PeakMemory(threading.Thread):
         self.peaks: dict[str, int] = {}
 
     def run(self) -> None:
+        """Watch until the process has ended."""
         while self.process.is_running() and self.process.status() != psutil.STATUS_ZOMBIE:
             staging = next(self.folder.glob("**/_staging-*"), None)
             stage = staging.name.removeprefix("_staging-") if staging else "between"
@@ -164,6 +165,7 @@ def hashes(folder: Path) -> str:
 
 
 def main() -> None:
+    """Write the benchmark's files and its table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--corpus", nargs="+", required=True)
     parser.add_argument("--output", type=Path, default=ROOT / "benchmarks" / "results")

@@ -73,10 +73,12 @@ def save_bare(trainer: PretrainingTrainer, folder: Path) -> None:
 
 
 def save_committed(trainer: PretrainingTrainer, folder: Path) -> None:
+    """A checkpoint of turkbert's: staged, hashed, synced, renamed."""
     trainer._save_checkpoint(trainer.model, None)
 
 
 def seconds(save: Callable[[PretrainingTrainer, Path], None], trainer: PretrainingTrainer, folder: Path) -> float:
+    """How long one save takes."""
     os.sync()  # nothing of the other arm is still on its way to the disk
     started = time.perf_counter()
     save(trainer, folder)
@@ -84,6 +86,7 @@ def seconds(save: Callable[[PretrainingTrainer, Path], None], trainer: Pretraini
 
 
 def main() -> None:
+    """Save by turns in both ways and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, default=None, help="where to write; default: the temporary folder")
     parser.add_argument("--repeats", type=int, default=5)

@@ -34,12 +34,14 @@ Figures = dict[Arm, list[dict[str, Any]]]  # the windows of each arm; of one tha
 
 
 def prepare(*arguments):
+    """train_arm.prepare_rows."""
     from train_arm import prepare_rows
 
     return prepare_rows(*arguments)
 
 
 def train(*arguments) -> None:
+    """train_arm.run_arm."""
     from train_arm import run_arm
 
     run_arm(*arguments)
@@ -87,6 +89,7 @@ def take_turn(connection: Connection) -> dict[str, Any]:
 
 
 def failure(windows: list[dict[str, Any]]) -> str | None:
+    """Why an arm gave no figures; None where it did."""
     return windows[0].get("error") if windows else None
 
 
@@ -156,10 +159,12 @@ def best_arm(results: Figures, program: str) -> Arm | None:
 
 
 def median(values: Iterable[float]) -> float:
+    """Of seconds or ratios."""
     return statistics.median(values)
 
 
 def peak(windows: list[dict[str, Any]]) -> int:
+    """Most memory of any window, in bytes."""
     return max(window["peak"] for window in windows)
 
 
@@ -182,6 +187,7 @@ def chosen_settings(only: str | None, tiny: bool, steps: int | None) -> list[Set
 
 
 def main() -> None:
+    """Run what is asked for and write its table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", choices=("cpu_small", "cpu_base", "gpu"))
     parser.add_argument("--windows", type=int, default=5)

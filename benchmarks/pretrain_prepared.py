@@ -14,6 +14,7 @@ from turkbert.training.run import pretrain
 
 
 def main() -> None:
+    """pretrain(), with the rows as they are."""
     with user_errors():
         args = parse_args(description=__doc__)
     set_up_script()

@@ -36,11 +36,13 @@ DISK_BYTES_PER_BYTE = (95.5 + 73.9 + 134.6 + 144.4) / 95.3  # documents, tokens,
 
 
 def sizes_of(num_layers: int, hidden_size: int) -> dict[str, int]:
+    """The sizes of a model of BERT's proportions, under the config's names."""
     sizes = {"hidden_size": hidden_size, "num_hidden_layers": num_layers, "intermediate_size": 4 * hidden_size}
     return {**sizes, "vocab_size": VOCAB_SIZE}
 
 
 def mean_flop_per_token(sizes: dict[str, int]) -> float:
+    """Useful FLOPs of a token, over the stages' shares of the tokens."""
     return sum(
         share * flop_per_token(**sizes, block_size=block_size, mlm_probability=0.15)
         for block_size, share in TOKEN_SHARES.items()
@@ -48,6 +50,7 @@ def mean_flop_per_token(sizes: dict[str, int]) -> float:
 
 
 def table(header: list[str], rows: list[list[str]]) -> str:
+    """Markdown, numbers to the right."""
     rule = "|---|" + "---:|" * (len(header) - 1) + "\n"
     first, *others = [f"| {' | '.join(line)} |\n" for line in (header, *rows)]
     return first + rule + "".join(others)
@@ -73,6 +76,7 @@ def _cell(flop: float, devices: int) -> str:
 
 
 def model_table() -> str:
+    """Parameters, FLOPs a token and bytes of a checkpoint by model."""
     rows = []
     for name, (num_layers, hidden_size) in MODELS.items():
         sizes = sizes_of(num_layers, hidden_size)
@@ -84,6 +88,7 @@ def model_table() -> str:
 
 
 def data_table() -> str:
+    """Tokens, time to prepare and disk by size of the text."""
     rows = []
     for gigabytes in PASSES:
         size = gigabytes * 1e9
@@ -96,7 +101,7 @@ def data_table() -> str:
 
 def tables() -> str:
     """Everything between the page's two marks."""
-    assumptions = "".join(f"- {assumption}\n" for assumption in ASSUMPTIONS[:-1])  # the last one is about CPUs
+    assumptions = "".join(f"- {assumption}\n" for assumption in ASSUMPTIONS[:3])  # not of CPUs and single steps
     return (
         f"\nA cell is time / GPU-hours / US dollars.\n\n{cost_table()}\nAssumed, not measured:\n\n{assumptions}\n"
         f"{model_table()}\n{data_table()}\n"

@@ -2,9 +2,9 @@
 
     python benchmarks/search_recipe.py configs/small.json trials.json --results runs/trials --eval_minutes 2 5 10 20
 
-trials.json is {name: {key: value, ...}, ...}; the keys lie over those of the config, whose rows must be there. Give
-each trial the max_steps that fill its time, so that the schedule ends with it. Every trial is a fresh process; one
-that has a result is left out, so the list can grow. Writes <results>/trials.jsonl and <results>/curves.png.
+trials.json is {name: {key: value, ...}, ...}; the keys lie over those of the config, whose rows must be prepared.
+Give each trial the max_steps that fill its time: the schedule ends with it. Every trial is a fresh process; one that
+has a result is left out, so the list can grow. Writes <results>/trials.jsonl and <results>/curves.png.
 """
 
 import argparse
@@ -39,9 +39,11 @@ class EvaluateAt(TrainerCallback):
         self.tokens, self.seconds = 0, 0.0
 
     def on_step_begin(self, args, state, control, **kwargs):
+        """Start the clock of a step."""
         self.step_began = time.perf_counter()
 
     def on_step_end(self, args, state, control, **kwargs):
+        """Stop it; ask for an evaluation when one is due."""
         self.seconds += time.perf_counter() - self.step_began
         stage = self.batches.stage_of(state.global_step - 1)
         self.tokens += stage.batch_size * stage.block_size * args.gradient_accumulation_steps
@@ -50,6 +52,7 @@ class EvaluateAt(TrainerCallback):
             control.should_evaluate = True
 
     def on_evaluate(self, args, state, control, metrics, **kwargs):
+        """Add a point to the curve."""
         names = ("mlm_loss", "mlm_accuracy", "nsp_accuracy")
         figures = {name: round(metrics[f"eval_{name}"], 4) for name in names if f"eval_{name}" in metrics}
         place = {"minutes": round(self.seconds / 60, 2), "step": state.global_step, "tokens": self.tokens}
@@ -99,6 +102,7 @@ def draw_curves(results: list[dict[str, Any]], path: Path) -> None:
 
 
 def main() -> None:
+    """Run the trials that have no result yet and draw all curves."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("config", type=Path)
     parser.add_argument("trials", type=Path)

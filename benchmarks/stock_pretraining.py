@@ -74,6 +74,7 @@ def build_stock_trainer(
 
 
 def main() -> None:
+    """Train as the command line says."""
     parser = HfArgumentParser([StockArguments, TrainingArguments], description=__doc__)
     parser.set_defaults(**stock_defaults(use_cpu=not torch.cuda.is_available()))
     stock, args = parser.parse_args_into_dataclasses()

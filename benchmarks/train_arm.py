@@ -124,6 +124,7 @@ class TimedData:
     timed_loader: TimedLoader
 
     def get_train_dataloader(self):
+        """The Trainer's loader with a clock around it."""
         loader = super().get_train_dataloader()
         # accelerate's loader, where there is one, copies to the device what its inner loader gives
         self.timed_loader = TimedLoader(getattr(loader, "base_dataloader", loader))
@@ -152,9 +153,11 @@ class WindowCallback(TrainerCallback):
         self.on_gpu = not setting.use_cpu
 
     def on_train_begin(self, args, state, control, **kwargs):
+        """Wait for the first turn."""
         self._wait_for_turn()
 
     def on_step_end(self, args, state, control, **kwargs):
+        """Measure from one end of a window to the other, then wait for the next turn."""
         place = (state.global_step - 1) % (LEAD_STEPS + self.steps) + 1
         if place == LEAD_STEPS:
             self._synchronize()

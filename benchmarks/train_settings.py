@@ -38,10 +38,12 @@ class Setting:
 
     @property
     def use_cpu(self) -> bool:
+        """True for all groups but gpu."""
         return self.group != "gpu"
 
     @property
     def title(self) -> str:
+        """The setting as a row of the table names it."""
         return f"{self.name}, {self.batch_size} x {self.block_size}, {'bf16' if self.bf16 else 'fp32'}"
 
 

@@ -5,11 +5,16 @@
 
 import sys
 
-from turkbert.arguments import parse_args
-from turkbert.console import set_up_script
-from turkbert.data.prepare import prepare_documents, prepare_random_words, prepare_tokenizer, prepare_tokens
-from turkbert.data.random_words import RandomWordSet
-from turkbert.errors import user_errors
+try:
+    from turkbert.arguments import parse_args
+    from turkbert.artifacts import all_or_none
+    from turkbert.console import set_up_script, show
+    from turkbert.data.prepare import prepare_documents, prepare_random_words, prepare_tokenizer, prepare_tokens
+    from turkbert.data.random_words import RandomWordSet
+    from turkbert.errors import user_errors
+except KeyboardInterrupt:  # the libraries take seconds to load
+    sys.stderr.write("turkbert: error: interrupted; run the same command again\n")
+    sys.exit(130)
 
 
 def main() -> None:
@@ -17,12 +22,13 @@ def main() -> None:
         args = parse_args(description=__doc__)
         set_up_script()
     with user_errors(args.debug):
-        documents_dir = prepare_documents(args)
-        tokenizer = prepare_tokenizer(args, documents_dir)
-        words_dir = prepare_random_words(args, prepare_tokens(args, documents_dir, tokenizer), tokenizer)
+        with all_or_none():
+            documents_dir = prepare_documents(args)
+            tokenizer = prepare_tokenizer(args, documents_dir)
+            words_dir = prepare_random_words(args, prepare_tokens(args, documents_dir, tokenizer), tokenizer)
         for length, words in sorted(RandomWordSet.load(words_dir).groups.items()):
             shown = ", ".join(tokenizer.decode(word) for word in words[:10])
-            sys.stdout.write(f"{length} tokens: {len(words):,} words: {shown} ...\n")
+            show([f"{length} tokens: {len(words):,} words: {shown} ...\n"])
 
 
 if __name__ == "__main__":

@@ -6,11 +6,15 @@
 import sys
 from pathlib import Path
 
-from turkbert.arguments import parse_args
-from turkbert.artifacts import write_json
-from turkbert.console import set_up_script
-from turkbert.errors import is_main_process, user_errors
-from turkbert.training.evaluation import evaluate_model
+try:
+    from turkbert.arguments import parse_args
+    from turkbert.artifacts import write_json
+    from turkbert.console import set_up_script, show
+    from turkbert.errors import is_main_process, user_errors
+    from turkbert.training.evaluation import evaluate_model
+except KeyboardInterrupt:  # the libraries take seconds to load
+    sys.stderr.write("turkbert: error: interrupted; run the same command again\n")
+    sys.exit(130)
 
 
 def main() -> None:
@@ -22,9 +26,8 @@ def main() -> None:
         if is_main_process():
             path = Path(args.output_dir, "evaluation.json")
             write_json(path, {"model": args.model.model_name_or_path, **metrics})
-            for name, value in metrics.items():
-                sys.stdout.write(f"{name:<20}{value:>12.4f}\n")
-            sys.stdout.write(f"written to {path}\n")
+            show(f"{name:<20}{value:>12.4f}\n" for name, value in metrics.items())
+            show([f"written to {path}\n"])
 
 
 if __name__ == "__main__":

@@ -7,15 +7,18 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from turkbert.arguments import RunArguments, parse_args
-from turkbert.artifacts import read_manifest
-from turkbert.console import set_up_script
-from turkbert.data import load_prepared
-from turkbert.data.examples import Example, read_examples
-from turkbert.data.prepare import build_masker
-from turkbert.data.random_words import RandomWordSet
-from turkbert.errors import config_error, user_errors
-from turkbert.tokenization import load_tokenizer, tokenizer_hash
+try:
+    from turkbert.arguments import RunArguments, parse_args
+    from turkbert.console import set_up_script, show
+    from turkbert.data import load_prepared
+    from turkbert.data.examples import Example, read_examples
+    from turkbert.data.prepare import build_masker, check_tokenizer
+    from turkbert.data.random_words import RandomWordSet
+    from turkbert.errors import config_error, user_errors
+    from turkbert.tokenization import load_tokenizer
+except KeyboardInterrupt:  # the libraries take seconds to load
+    sys.stderr.write("turkbert: error: interrupted; run the same command again\n")
+    sys.exit(130)
 
 
 def main() -> None:
@@ -24,8 +27,7 @@ def main() -> None:
         set_up_script()
     with user_errors(args.debug):
         for block_size, examples in examples_of(args, args.given["num_rows"]).items():
-            sys.stdout.write(f"Block size {block_size}, training rows\n\n")
-            sys.stdout.writelines(map(describe, examples))
+            show([f"Block size {block_size}, training rows\n\n", *map(describe, examples)])
 
 
 def examples_of(args: RunArguments, num_rows: int) -> dict[int, list[Example]]:
@@ -35,8 +37,7 @@ def examples_of(args: RunArguments, num_rows: int) -> dict[int, list[Example]]:
     data_dir = Path(args.data.data_dir)
     prepared = load_prepared(data_dir, args.data.block_sizes)
     tokenizer = load_tokenizer(args.tokenizer.tokenizer_dir)
-    if read_manifest(data_dir / "tokens")["key"]["tokenizer"] != tokenizer_hash(tokenizer):
-        raise config_error(data_dir, "made with another tokenizer", "name that one in tokenizer_dir")
+    check_tokenizer(data_dir, tokenizer)
     masker = build_masker(args.data, tokenizer, RandomWordSet.load(data_dir / "random_words"))
     mask = partial(masker, seed=args.setting("seed"), epoch=0)
     return {size: read_examples(splits["train"], num_rows, tokenizer, mask) for size, splits in prepared.items()}

@@ -7,13 +7,16 @@
 import sys
 from pathlib import Path
 
-from turkbert.arguments import parse_args
-from turkbert.console import set_up_script
-from turkbert.data import prepare_dataset
-from turkbert.data.prepare import load_stats
-from turkbert.data.share import push_rows
-from turkbert.errors import user_errors
-from turkbert.hub import Destination, check_hub_access
+try:
+    from turkbert.arguments import parse_args
+    from turkbert.console import set_up_script, show
+    from turkbert.data import prepare_dataset
+    from turkbert.data.share import push_rows
+    from turkbert.errors import user_errors
+    from turkbert.hub import Destination, check_hub_access
+except KeyboardInterrupt:  # the libraries take seconds to load
+    sys.stderr.write("turkbert: error: interrupted; run the same command again\n")
+    sys.exit(130)
 
 
 def main() -> None:
@@ -26,13 +29,7 @@ def main() -> None:
         if name:
             check_hub_access(name, "hub_dataset_id")
         prepared = prepare_dataset(args)
-        for block_size in prepared.rows:
-            for split, stats in load_stats(args.data.data_dir, block_size).items():
-                padding = stats["padding_tokens"] / (stats["rows"] * block_size)
-                sys.stdout.write(
-                    f"block {block_size:>4} {split:<10} {stats['rows']:>10,} rows, {stats['documents']:,} documents, "
-                    f"B follows A in {stats['is_next'] / stats['rows']:.1%}, padding {padding:.2%}\n"
-                )
+        show([f"{Path(args.data.data_dir, 'report', 'report.html')} tells what is in the rows\n"])
         if name:
             to = Destination(name, "dataset", private=args.setting("hub_private_repo") is not False)
             push_rows(prepared.rows, prepared.tokenizer, Path(args.data.data_dir), args.resolved(), to)

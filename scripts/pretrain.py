@@ -6,12 +6,16 @@
 
 import sys
 
-from turkbert.arguments import parse_args
-from turkbert.console import set_up_script
-from turkbert.data import prepare_dataset
-from turkbert.errors import is_main_process, user_errors, write_status
-from turkbert.training.estimate import describe, estimate_run
-from turkbert.training.run import check_run, pretrain
+try:
+    from turkbert.arguments import parse_args
+    from turkbert.console import set_up_script, show
+    from turkbert.data import prepare_dataset
+    from turkbert.errors import is_main_process, user_errors, write_status
+    from turkbert.training.estimate import describe, estimate_run
+    from turkbert.training.run import check_run, pretrain
+except KeyboardInterrupt:  # the libraries take seconds to load
+    sys.stderr.write("turkbert: error: interrupted; run the same command again\n")
+    sys.exit(130)
 
 
 def main() -> None:
@@ -21,7 +25,7 @@ def main() -> None:
     if args.given["estimate"]:
         with user_errors(args.debug):  # no output_dir: nothing is written
             if is_main_process():
-                sys.stdout.write(describe(estimate_run(args)))
+                show([describe(estimate_run(args))])
         return
     with user_errors(args.debug, args.output_dir):
         check_run(args)
@@ -29,7 +33,7 @@ def main() -> None:
         result = pretrain(args, args.training(), prepared.tokenizer, prepared.rows)
         write_status(args.output_dir, "finished")
     if result and is_main_process():
-        sys.stdout.write(f"\n{result.summary()}\n\n{result.predictions}\n\nThe model is in {args.output_dir}\n")
+        show([f"\n{result.summary()}\n\n{result.predictions}\n\nThe model is in {args.output_dir}\n"])
 
 
 if __name__ == "__main__":

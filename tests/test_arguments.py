@@ -190,6 +190,41 @@ def test_limits_themselves_are_right(tmp_path, settings):
     parse_args([config_file(tmp_path, **settings)])
 
 
+@pytest.mark.parametrize(
+    ("settings", "where"),
+    [
+        ({"tokenizer_dir": "data/tokens"}, "tokenizer_dir"), ({"tokenizer_dir": "data/block_64"}, "tokenizer_dir"),
+        ({"tokenizer_dir": "data/report/x"}, "tokenizer_dir"), ({"output_dir": "data/block_64"}, "output_dir"),
+        ({"output_dir": "data/../data/documents"}, "output_dir"), ({"output_dir": "data/random_words/"}, "output_dir"),
+        ({"output_dir": "tokenizer"}, "output_dir"), ({"output_dir": "tokenizer/out"}, "output_dir"),
+        ({"data_dir": "tokenizer"}, "data_dir"), ({"data_dir": "tokenizer/data"}, "data_dir"),
+        ({"data_dir": "file"}, "data_dir"), ({"output_dir": "file/x"}, "output_dir"),
+        ({"tokenizer_dir": "link/tokens"}, "tokenizer_dir"),
+    ],
+)  # fmt: skip
+def test_folders_that_would_overwrite_each_other(tmp_path, monkeypatch, settings, where):
+    monkeypatch.chdir(tmp_path)
+    Path("file").touch()
+    Path("data").mkdir()
+    Path("link").symlink_to("data")
+    assert refusal(config_file(tmp_path, **settings)).where == where
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"tokenizer_dir": "data/tokenizer"}, {"output_dir": "data/out"}, {"data_dir": "out/data"},
+        {"tokenizer_dir": "out/tokenizer"}, {"output_dir": "data"}, {"output_dir": "tokens"},
+        {"tokenizer_dir": "model", "output_dir": "model"},  # evaluation of a model with its own tokenizer
+    ],
+)  # fmt: skip
+def test_folders_side_by_side(tmp_path, monkeypatch, settings):
+    monkeypatch.chdir(tmp_path)
+    Path("model").mkdir()
+    Path("model/config.json").touch()
+    parse_args([config_file(tmp_path, **settings)])
+
+
 # ---- TrainingArguments
 
 

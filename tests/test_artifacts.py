@@ -19,6 +19,8 @@ from datasets import Dataset
 from turkbert import artifacts, interrupts
 from turkbert.artifacts import (
     MANIFEST,
+    RECIPE,
+    all_or_none,
     find_damage,
     key_hash,
     publish,
@@ -26,6 +28,7 @@ from turkbert.artifacts import (
     remove,
     reuse_or_build,
     staged,
+    wait_for,
     write_json,
 )
 from turkbert.errors import BAD_CONFIG, CORRUPT_ARTIFACT, ENVIRONMENT, INTERRUPTED, UserError
@@ -138,6 +141,40 @@ def test_damage_is_refused_and_overwritten_on_request(committed):
     assert error.value.exit_code == CORRUPT_ARTIFACT
     reuse_or_build(committed, KEY, fill, overwrite=True)
     assert find_damage(committed) is None
+
+
+def test_a_folder_without_its_manifest_is_damaged_not_foreign(committed):
+    (committed / RECIPE).write_text("{}")
+    (committed / MANIFEST).unlink()
+    with pytest.raises(UserError, match="no valid MANIFEST.json; remove the folder and run again") as error:
+        reuse_or_build(committed, KEY, fill)
+    assert error.value.exit_code == CORRUPT_ARTIFACT
+    reuse_or_build(committed, KEY, fill, overwrite=True)
+    assert find_damage(committed) is None
+
+
+def test_hashes_are_not_shown(committed):
+    reuse_or_build(committed, {**KEY, "random_words": "0123456789abcdef"}, fill, overwrite=True)
+    with pytest.raises(UserError, match="rows: the random words changed since this was made; choose another"):
+        reuse_or_build(committed, {**KEY, "random_words": "0123456789abcdee"}, fill)
+
+
+def test_all_or_none(committed):
+    """Replaced folders come back at an error, and go at the end."""
+    second = committed.with_name("second")
+    new = {**KEY, "overlap": 7}
+    with pytest.raises(UserError, match="later"), all_or_none():
+        reuse_or_build(committed, new, fill, overwrite=True)
+        reuse_or_build(second, new, fill)
+        assert read_manifest(committed)["key"] == new
+        raise UserError("later", "something", "mend it")
+    assert read_manifest(committed)["key"] == KEY and find_damage(committed) is None
+    with all_or_none():
+        reuse_or_build(committed, new, fill, overwrite=True)
+        reuse_or_build(committed, {**KEY, "overlap": 8}, fill, overwrite=True)
+        reuse_or_build(second, new, fill)
+    assert read_manifest(committed)["key"] == {**KEY, "overlap": 8}
+    assert sorted(path.name for path in committed.parent.iterdir() if path.suffix != ".lock") == ["rows", "second"]
 
 
 def test_a_foreign_folder_is_never_overwritten(tmp_path):
@@ -298,23 +335,18 @@ def test_row_41_workers_end_with_a_killed_builder(committed):
     assert find_damage(committed) is None
 
 
-def test_other_ranks_wait_for_the_manifest(tmp_path, monkeypatch):
+def test_waiting_for_a_folder_of_another_process(tmp_path, monkeypatch):
     monkeypatch.setattr(artifacts, "_POLL_SECONDS", 0.01)
-    final, done = tmp_path / "rows", []
-
-    def never(folder: Path) -> None:
-        raise AssertionError("rank 1 built")
-
-    monkeypatch.setattr(artifacts, "is_main_process", lambda: threading.current_thread() is threading.main_thread())
-    waiting = threading.Thread(target=lambda: done.append(reuse_or_build(final, KEY, never)))
+    final = tmp_path / "rows"
+    waiting = threading.Thread(target=lambda: wait_for(final, KEY))
     waiting.start()
     with staged(final, {**KEY, "overlap": 3}) as folder:
         fill(folder)
     time.sleep(0.05)
-    assert done == []  # a folder of other settings is not the one
+    assert waiting.is_alive()  # a folder of other settings is not the one
     reuse_or_build(final, KEY, fill, overwrite=True)
     waiting.join(timeout=5)
-    assert done == [final]
+    assert not waiting.is_alive()
 
 
 def test_publish_keeps_what_else_is_there(tmp_path):

@@ -2,6 +2,7 @@
 
 import importlib.util
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,8 +11,9 @@ import pytest
 
 from turkbert.arguments import parse_args
 from turkbert.data.collator import IGNORED
+from turkbert.data.examples import Example, Word
 from turkbert.data.prepare import build_collator
-from turkbert.errors import BAD_CONFIG, UserError
+from turkbert.errors import BAD_CONFIG, CORRUPT_ARTIFACT, UserError
 from turkbert.tokenization import save_tokenizer, train_tokenizer
 
 SCRIPT = Path(__file__).parent.parent / "scripts" / "inspect_data.py"
@@ -64,6 +66,20 @@ def test_another_tokenizer_is_refused(inspect_data, sample_dir, sample_prepared,
     save_tokenizer(train_tokenizer(["bir iki üç dört beş altı bir iki"], vocab_size=33), tmp_path / "other")
     with pytest.raises(UserError, match="another tokenizer"):
         inspect_data.examples_of(sample_arguments(sample_dir, tokenizer_dir=str(tmp_path / "other")), 1)
+
+
+@pytest.mark.parametrize("lost", ["tokens/MANIFEST.json", "random_words/random_words.npz"])
+def test_lost_stages_are_one_line(inspect_data, sample_dir, sample_prepared, sample_arguments, tmp_path, lost):
+    data_dir = shutil.copytree(sample_dir / "data", tmp_path / "data")
+    (data_dir / lost).unlink()
+    with pytest.raises(UserError, match="no valid MANIFEST.json|random_words.npz is missing") as error:
+        inspect_data.examples_of(sample_arguments(sample_dir, data_dir=str(data_dir)), 1)
+    assert error.value.exit_code == CORRUPT_ARTIFACT
+
+
+def test_an_a_alone_is_shown_as_one(inspect_data):
+    word = Word("ev", "ev", "plain", False)
+    assert inspect_data.describe(Example(3, [word], [], True, 5, 7)).startswith("row 3: A alone, 5 tokens, 7 of pad")
 
 
 def test_extra_keys_of_a_script():

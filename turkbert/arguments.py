@@ -81,7 +81,7 @@ class DataArguments:
     nsp_balance: Literal["planned", "weighted", "none"] = _key(
         "planned", "planned: the share of random pairs is set so that labels come out even; weighted: only the loss is"
     )
-    nsp_probability: float = _key(0.5, "wanted share of rows whose B is random; 0 turns next-sentence prediction off")
+    nsp_probability: float = _key(0.5, "wanted share of rows whose B is random; 0: no next-sentence prediction")
     max_padding: float = _key(0.1, "largest share of padding that balancing the pairs may cost")
     masking: Literal["static", "dynamic"] = _key("static", "masks in the rows, or drawn anew each epoch")
     mlm_probability: float = _key(0.15, "share of words to predict in training rows; 0.15 in validation rows")
@@ -412,12 +412,31 @@ def check_arguments(args: RunArguments) -> None:
     Raises:
         UserError: naming the key, its value and the rule.
     """
-    data, model = args.data, args.model
-    values = {**args.resolved(), **{name: args.setting(name) for name in _RANGES if name not in args.resolved()}}
+    _check_values(args)
+    _check_rows(args.data)
+    _check_model(args.model, args.data.block_sizes)
+    _check_stages(args)
+    _check_schedule(args)
+    _check_trackers(args.setting("report_to"))
+    _check_folders(args)
+
+
+def _check_values(args: RunArguments) -> None:
+    """Each key by itself."""
+    resolved = args.resolved()
+    values = {name: resolved[name] if name in resolved else args.setting(name) for name in {**_RANGES, **_CHOICES}}
     for name, (low, high, rule) in _RANGES.items():
         for value in values[name] if isinstance(values[name], list) else [values[name]]:
             if value is not None and not low <= value <= high:
                 raise config_error(name, f"{value} is out of range", rule)
+    for name, choices in _CHOICES.items():
+        if values[name] is not None and values[name] not in choices:
+            raise config_error(name, f"'{values[name]}' is not supported", f"choose from {', '.join(choices)}")
+    if not re.fullmatch(r"[1-9]\d*[KMGT]i?B", args.data.max_shard_size):
+        raise config_error("max_shard_size", f"'{args.data.max_shard_size}' is no size", "write e.g. 500MB or 2GB")
+
+
+def _check_rows(data: DataArguments) -> None:
     if not data.block_sizes or data.block_sizes != sorted(set(data.block_sizes)):
         raise config_error("block_sizes", f"{data.block_sizes} is not a rising list", "write e.g. [128, 512]")
     for block_size in data.block_sizes:
@@ -426,45 +445,60 @@ def check_arguments(args: RunArguments) -> None:
             raise config_error("block_sizes", f"{block_size} is too short", f"edge_buffer is {data.edge_buffer}")
         if data.overlap is not None and data.overlap >= window:
             raise config_error("overlap", f"{data.overlap} is not below the window", f"windows have {window} tokens")
-    if model.model_name_or_path is None and data.block_sizes[-1] > model.max_position_embeddings:
-        raise config_error(
-            "block_sizes", f"{data.block_sizes[-1]} is over the model's positions", "raise max_position_embeddings"
-        )
     if data.dupe_factor > 1 and data.masking == "dynamic":
         raise config_error("dupe_factor", "dynamic masks need no copies", "set masking to static, or leave it out")
     if data.mask_replace_prob + data.random_replace_prob > 1 + 1e-9:
         raise config_error("mask_replace_prob", "with random_replace_prob it is over 1", "their sum is at most 1")
+
+
+def _check_model(model: ModelArguments, block_sizes: list[int]) -> None:
+    if model.model_name_or_path is None and block_sizes[-1] > model.max_position_embeddings:
+        what = f"{block_sizes[-1]} is over the model's positions"
+        raise config_error("block_sizes", what, "raise max_position_embeddings")
     if model.hidden_size % model.num_attention_heads:
         raise config_error("hidden_size", "not divisible by num_attention_heads", "change one of them")
+
+
+def _check_stages(args: RunArguments) -> None:
+    block_sizes = args.data.block_sizes
     fractions, sizes = args.setting("stage_fractions"), args.setting("stage_batch_sizes")
-    if len(fractions) != len(data.block_sizes) or len(sizes) != len(data.block_sizes):
-        raise config_error(
-            "stage_fractions", "not one for each block size", "give one fraction and one batch size a block"
-        )
+    if len(fractions) != len(block_sizes) or len(sizes) != len(block_sizes):
+        mend = "give one fraction and one batch size a block"
+        raise config_error("stage_fractions", "not one for each block size", mend)
     if abs(sum(fractions) - 1) > 1e-6:
         raise config_error("stage_fractions", f"{fractions} does not add up to 1", "shares of max_steps")
-    if args.setting("eval_block_size") not in (None, *data.block_sizes):
-        raise config_error("eval_block_size", "not one of block_sizes", f"choose from {data.block_sizes}")
-    settings = {**values, **{name: args.setting(name) for name in _CHOICES if name not in values}}
-    for name, choices in _CHOICES.items():
-        if settings[name] is not None and settings[name] not in choices:
-            raise config_error(name, f"'{settings[name]}' is not supported", f"choose from {', '.join(choices)}")
-    if data.nsp_probability == 0 and (args.setting("metric_for_best_model") or "").startswith("nsp_"):
+    if args.setting("eval_block_size") not in (None, *block_sizes):
+        raise config_error("eval_block_size", "not one of block_sizes", f"choose from {block_sizes}")
+
+
+def _check_schedule(args: RunArguments) -> None:
+    if args.data.nsp_probability == 0 and (args.setting("metric_for_best_model") or "").startswith("nsp_"):
         raise config_error("metric_for_best_model", "nsp_probability 0 turns that metric off", "choose an mlm_ one")
     if args.setting("min_learning_rate") > args.setting("learning_rate"):
         raise config_error("min_learning_rate", "it is over learning_rate", "the floor is at most the peak")
-    try:
-        "".encode(args.corpus.encoding)
-    except LookupError as error:
-        raise config_error("encoding", str(error), "give a name that Python knows, e.g. utf-8 or cp1254") from None
-    if not re.fullmatch(r"[1-9]\d*[KMGT]i?B", data.max_shard_size):
-        raise config_error("max_shard_size", f"'{data.max_shard_size}' is no size", "write e.g. 500MB or 2GB")
-    _check_trackers(args.setting("report_to"))
-    folders = {"output_dir": args.output_dir, "data_dir": data.data_dir, "tokenizer_dir": args.tokenizer.tokenizer_dir}
+
+
+def _check_folders(args: RunArguments) -> None:
+    """Stages replace their folders whole: what else the run writes must not lie in one of them."""
+    folders = {
+        "output_dir": args.output_dir, "data_dir": args.data.data_dir, "tokenizer_dir": args.tokenizer.tokenizer_dir,
+    }  # fmt: skip
+    paths = {name: Path(folder).resolve() for name, folder in folders.items()}
     for name, folder in folders.items():
         blocking = next((path for path in [Path(folder), *Path(folder).parents] if path.is_file()), None)
         if blocking:
             raise config_error(name, f"{blocking} is a file", "name a folder")
+    data_dir, tokenizer_dir = paths["data_dir"], paths["tokenizer_dir"]
+    for name in ("output_dir", "tokenizer_dir"):
+        stage = paths[name].relative_to(data_dir).parts[:1] if data_dir in paths[name].parents else ()
+        if stage and (stage[0] in _STAGE_FOLDERS or stage[0].startswith("block_")):
+            raise config_error(name, f"{folders[name]} lies in data_dir's own {stage[0]}", "choose another folder")
+    if (tokenizer_dir / "config.json").is_file():  # a model's, whose tokenizer is taken as it is
+        return
+    for name in ("output_dir", "data_dir"):
+        if tokenizer_dir in (paths[name], *paths[name].parents):
+            what = f"{folders[name]} is tokenizer_dir or lies in it"
+            raise config_error(name, what, "choose another folder: a new tokenizer replaces all that is there")
 
 
 def _check_trackers(report_to: str | list[str] | None) -> None:
@@ -481,6 +515,7 @@ def _check_trackers(report_to: str | list[str] | None) -> None:
 
 
 _MAX_CONFIG_BYTES = 1_000_000
+_STAGE_FOLDERS = ("documents", "tokens", "random_words", "report")  # and block_<size>, in data_dir
 _HUGE = sys.float_info.max  # anything but infinity
 _RANGES = {
     "drop_short_lines": (0, _HUGE, "0 or more words"),

@@ -12,6 +12,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -22,16 +23,20 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from turkbert.errors import CORRUPT_ARTIFACT, ENVIRONMENT, UserError, config_error, is_main_process
+from turkbert.errors import CORRUPT_ARTIFACT, ENVIRONMENT, UserError, config_error
 from turkbert.interrupts import interruptible
 
 logger = logging.getLogger(__name__)
 
 MANIFEST = "MANIFEST.json"
+RECIPE = "recipe.json"  # the resolved settings, in every stage's folder
 FULL = (errno.ENOSPC, errno.EDQUOT)
 _MAX_MANIFEST_BYTES = 1 << 24  # some hundred bytes a file, and no folder has so many
 _POLL_SECONDS = 0.5
 _THREADS = 8  # hashing lets go of the interpreter, and fsync waits for the disk
+_HASH = re.compile(r"[0-9a-f]{16}|[0-9a-f]{64}")
+
+_kept_aside: list[Path] | None = None  # the folders that reuse_or_build gave within an `all_or_none`
 
 
 @contextmanager
@@ -97,10 +102,42 @@ def replace_folder(staging: Path, final: Path) -> None:
     dead = final.with_name(f"_dead-{final.name}")
     remove(dead)
     if final.exists():
-        os.rename(final, dead)
+        keep = _kept_aside is not None and not _old(final).exists()
+        os.rename(final, _old(final) if keep else dead)
     os.rename(staging, final)
     _sync(final.parent)
     remove(dead)
+
+
+@contextmanager
+def all_or_none() -> Iterator[None]:
+    """What reuse_or_build replaces within the block is put back if an error ends it, and removed at its end else.
+
+    A killed or interrupted block leaves the old folders aside. The same settings again go on from there; those of the
+    old folders get them back.
+    """
+    global _kept_aside
+    _kept_aside = []
+    try:
+        yield
+        for final in _kept_aside:
+            remove(_old(final))
+    except Exception:
+        for final in reversed(_kept_aside):
+            _put_back(final)
+        raise
+    finally:
+        _kept_aside = None
+
+
+def _old(final: Path) -> Path:
+    return final.with_name(f"_old-{final.name}")
+
+
+def _put_back(final: Path) -> None:
+    if _old(final).exists():
+        remove(final)
+        os.rename(_old(final), final)
 
 
 def publish(staging: Path, final: Path, key: dict[str, Any], run: dict[str, Any] | None = None) -> None:
@@ -122,8 +159,8 @@ def remove(folder: Path) -> None:
     """Remove a folder in a way that never leaves half of it under its own name."""
     if not folder.exists():
         return
-    if not folder.name.startswith("_"):
-        dead = folder.with_name(f"_dead-{folder.name}")
+    if not folder.name.startswith(("_dead-", "_staging")):
+        dead = folder.with_name(f"_dead-{folder.name.removeprefix('_')}")
         shutil.rmtree(dead, ignore_errors=True)
         os.rename(folder, dead)
         folder = dead
@@ -187,8 +224,7 @@ def reuse_or_build(
 ) -> Path:
     """The committed folder that stands for `key`: found, or made by `build(staging folder)`.
 
-    With several processes the main one builds and the others wait for its manifest. The worker processes of a build
-    end with it, and Ctrl-C ends both.
+    The worker processes of a build end with it, and Ctrl-C ends both.
 
     Args:
         need_bytes: what the build writes at least; a disk with less room is refused before it starts.
@@ -197,16 +233,23 @@ def reuse_or_build(
         UserError: the folder stands for something else (names the first difference), holds foreign files, or is
             damaged; the disk is too small.
     """
-    if not is_main_process():
-        while (read_manifest(final) or {}).get("key") != key:
-            time.sleep(_POLL_SECONDS)
+    if _kept_aside is not None:
+        _kept_aside.append(final)
+    if _stands_for(final, key) and find_damage(final) is None:  # without a lock: the folder may be read-only
+        logger.info("%s: reused", final)
         return final
     with _locked(final):
-        _undo_half_replaced(final)
+        _undo_half_replaced(final, key)
         if not _can_reuse(final, key, overwrite):
             with staged(final, key, need_bytes=need_bytes) as folder, interruptible():
                 build(folder)
     return final
+
+
+def wait_for(final: Path, key: dict[str, Any]) -> None:
+    """Wait until what another process has committed shows here too, as it may take a network's file system to do."""
+    while (read_manifest(final) or {}).get("key") != key:
+        time.sleep(_POLL_SECONDS)
 
 
 def check_room(final: Path, need_bytes: int) -> None:
@@ -236,15 +279,13 @@ def _gigabytes(num_bytes: int) -> str:
 
 def _can_reuse(final: Path, key: dict[str, Any], overwrite: bool) -> bool:
     """True if `final` is there, whole and stands for `key`; False if it is to be built; else UserError."""
+    refuse_foreign(final)
     manifest = read_manifest(final)
-    if manifest is None and final.exists() and any(final.iterdir()):
-        raise config_error(final, "a folder that turkbert did not write is in the way", "choose another one")
+    if manifest is None and (final / RECIPE).exists() and not overwrite:
+        raise UserError(final, f"no valid {MANIFEST}", "remove the folder and run again", CORRUPT_ARTIFACT)
     if manifest is not None and manifest["key"] != key and not overwrite:
-        name = next(n for n in {**key, **manifest["key"]} if key.get(n) != manifest["key"].get(n))
-        old, new = manifest["key"].get(name), key.get(name)
-        raise config_error(
-            final, f"made with {name} {_brief(old)}, now {_brief(new)}", "choose another folder, or --overwrite true"
-        )
+        what = _difference(manifest["key"], key)
+        raise config_error(final, what, "choose another folder, or --overwrite true")
     if manifest is not None and manifest["key"] == key:
         damage = find_damage(final)
         if damage is None:
@@ -255,11 +296,34 @@ def _can_reuse(final: Path, key: dict[str, Any], overwrite: bool) -> bool:
     return False
 
 
-def _undo_half_replaced(final: Path) -> None:
-    """A run that was killed between the two renames of replace_folder left the old folder aside."""
+def refuse_foreign(folder: Path) -> None:
+    """Raise UserError if `folder` holds files and is none of turkbert's, whole or damaged."""
+    is_ours = read_manifest(folder) is not None or (folder / RECIPE).exists()
+    if not is_ours and folder.exists() and any(folder.iterdir()):
+        raise config_error(folder, "a folder that turkbert did not write is in the way", "choose another one")
+
+
+def _difference(old: dict[str, Any], new: dict[str, Any]) -> str:
+    """The first setting in which two keys differ, in words."""
+    name = next(n for n in {**new, **old} if new.get(n) != old.get(n))
+    if any(isinstance(key.get(name), str) and _HASH.fullmatch(key[name]) for key in (old, new)):
+        return f"the {name.replace('_', ' ')} changed since this was made"  # of a hash people learn nothing
+    return f"made with {name} {_brief(old.get(name))}, now {_brief(new.get(name))}"
+
+
+def _stands_for(folder: Path, key: dict[str, Any]) -> bool:
+    return (read_manifest(folder) or {}).get("key") == key
+
+
+def _undo_half_replaced(final: Path, key: dict[str, Any]) -> None:
+    """A killed run left the old folder aside: between the two renames of replace_folder, or within `all_or_none`."""
     dead = final.with_name(f"_dead-{final.name}")
+    if not final.exists():
+        _put_back(final)
     if dead.exists() and not final.exists():
         os.rename(dead, final)
+    if _stands_for(_old(final), key) and not _stands_for(final, key):
+        _put_back(final)
 
 
 @contextmanager

@@ -19,12 +19,15 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePath
 
 import numpy as np
+from huggingface_hub import HfApi
+from huggingface_hub.errors import HTTPError, RepositoryNotFoundError
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from tqdm.auto import tqdm
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 from transformers.utils import cached_file
 
 from turkbert.errors import UserError, config_error
+from turkbert.hub_ids import is_hub_id
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +45,7 @@ MODEL_INPUT_NAMES = ["input_ids", "token_type_ids", "attention_mask"]
 _APOSTROPHES = Regex("[\u2018\u2019\u201b\u02bb\u02bc\u2032\u00b4]")
 _MAX_CHARS_PER_WORD = 100  # WordPiece's own limit: a longer word is [UNK]
 _MAX_CHUNKS = 5_000_000  # different chunks between white space that are counted at once: about 600 MB
+_HUB_SECONDS = 10  # to wait for an answer of the Hub
 _LONG_RUN = 5_000_000  # words from which on training takes long enough to show its progress
 
 
@@ -118,7 +122,7 @@ def load_tokenizer(name_or_path: str | os.PathLike, revision: str | None = None)
     """Load any WordPiece tokenizer (ours, BERTurk's, Google's) from a folder or the Hub; never runs its code.
 
     Args:
-        name_or_path: a folder, or a Hub id. What looks like a path is never asked of the Hub.
+        name_or_path: a folder, or a Hub id (see `is_hub_id`).
         revision: branch, tag or commit on the Hub.
 
     Raises:
@@ -130,10 +134,10 @@ def load_tokenizer(name_or_path: str | os.PathLike, revision: str | None = None)
     is_folder = path.is_dir()
     if is_folder:
         name = str(path)
-    elif _looks_like_path(name):
+    elif not is_hub_id(name, bare=True):
         raise UserError(name, "no such folder", "give a tokenizer's folder or a Hub id (organisation/name)")
     try:
-        options = {"revision": revision, "local_files_only": is_folder}
+        options = {"revision": revision, "local_files_only": is_folder or not _is_reachable(name, revision)}
         # Read before transformers acts on it; None where there is none.
         config_file = cached_file(
             name, "tokenizer_config.json", _raise_exceptions_for_missing_entries=False, **options
@@ -144,7 +148,8 @@ def load_tokenizer(name_or_path: str | os.PathLike, revision: str | None = None)
     except UserError:
         raise
     except Exception as error:  # the tokenizers library raises bare Exception on a broken file
-        mend = "check its tokenizer files" if is_folder else "check the id and the network, or give a local folder"
+        mend = f"check the id and the network, or write ./{name} for a folder that is to be made"
+        mend = "check its tokenizer files" if is_folder else mend
         reason = str(error).partition("\n")[0].strip(" .:")
         raise UserError(name, f"no tokenizer could be loaded ({reason})", mend) from error
     return _require_wordpiece(name, tokenizer)
@@ -157,6 +162,21 @@ def word_start_table(tokenizer: PreTrainedTokenizerFast) -> np.ndarray:
     table = np.ones(max(vocab.values()) + 1, dtype=bool)
     table[[index for token, index in vocab.items() if token.startswith(prefix)]] = False
     table[tokenizer.all_special_ids] = True
+    return table
+
+
+def maskable_table(word_starts: np.ndarray, special_ids: list[int]) -> np.ndarray:
+    """(V,) bool: tokens that begin a word which may be hidden, from a table of word_start_table's kind."""
+    table = word_starts.copy()
+    table[special_ids] = False
+    return table
+
+
+def letter_table(tokenizer: PreTrainedTokenizerFast) -> np.ndarray:
+    """(V,) bool: tokens that begin a word of letters, not a mark, a number or a special token."""
+    tokens = tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))
+    table = np.array([token[:1].isalpha() for token in tokens])
+    table[tokenizer.all_special_ids] = False
     return table
 
 
@@ -257,15 +277,20 @@ def _canonical_json(tokenizer: PreTrainedTokenizerFast) -> str:
     return json.dumps(content | {"truncation": None, "padding": None}, ensure_ascii=False, indent=2)
 
 
-def _looks_like_path(name: str) -> bool:
-    """A Hub id is `name` or `organisation/name`, and nothing of that name is near."""
-    path = Path(name)
-    return (
-        name.startswith((".", "/", "~"))
-        or name.count("/") > 1
-        or path.exists()
-        or ("/" in name and path.parent.is_dir())
-    )
+def _is_reachable(name: str, revision: str | None) -> bool:
+    """Whether the Hub has it, asked once and shortly: transformers would try each file six times, for a minute.
+
+    Raises:
+        UserError: there is no such repository.
+    """
+    try:
+        HfApi().model_info(name, revision=revision, timeout=_HUB_SECONDS)
+    except RepositoryNotFoundError as error:
+        what = "no such folder, and no such tokenizer on the Hub"
+        raise UserError(name, what, f"check the name, or write ./{name} for a folder that is to be made") from error
+    except (HTTPError, OSError):  # it may still be in the cache
+        return False
+    return True
 
 
 def _refuse_unsafe_config(name: str, config: dict) -> None:

@@ -99,7 +99,7 @@ def refusal(sample_arguments, monkeypatch, capfd) -> Callable[..., tuple[int, st
         assert len(lines) == 1 and "Traceback" not in errors
         assert lines[0].count("; ") >= 1, "no word on how to mend it"
         assert hashes(folder) == before
-        assert not [*folder.glob("**/_staging*"), *folder.glob("**/_dead*")]
+        assert not [*folder.glob("**/_staging*"), *folder.glob("**/_dead*"), *folder.glob("**/_old*")]
         return end.value.code, lines[0]
 
     return call
@@ -122,7 +122,9 @@ FATAL: dict[str, tuple[Files, list[str]]] = {
     "row_22_no_such_kind": ({"a.csv": TEXT}, ["no corpus file there", os.getcwd()]),
     "row_23_truncated_gz": ({"a.txt.gz": GZIPPED[:-9]}, ["a.txt.gz", f"after {len(GZIPPED) - 9} bytes", "truncated"]),
     "row_24_corrupt_gz": ({"a.txt.gz": flipped(GZIPPED)}, ["a.txt.gz", "corrupt gz data"]),
-    "row_02_bad_byte_of_cp1254": ({"a.txt": TEXT.encode() + b"\xfd"}, ["0xfd at offset", "; reject such", "bad_bytes reject"]),
+    "row_02_bad_byte_of_cp1254": (
+        {"a.txt": TEXT.encode() + b"\xfd"}, ["0xfd at offset", "; reject such", "--bad_bytes reject"]
+    ),
     "row_25_broken_jsonl_line": ({"a.jsonl": jsonl(*texts()) + '{"text": "ya'}, ["a.jsonl:6", "--bad_lines reject"]),
     "row_27_field_absent": ({"a.jsonl": jsonl({"body": "x"})}, ["no field 'text'; fields are: body", "--text_column"]),
     "row_29_truncated_parquet": ({"a.parquet": parquet(texts())[:-9]}, ["a.parquet", "not a whole parquet file"]),
@@ -185,7 +187,9 @@ COUNTED: dict[str, tuple[Files, dict, dict, dict]] = {  # files, settings, rejec
         {"max_document_chars": 1000}, {}, {"cuts": 2},
     ),
     "row_01_latin5": ({"a.txt": TEXT.encode("cp1254")}, {"encoding": "cp1254"}, {}, {}),
-    "row_04_utf16": ({"a.txt": TEXT.replace("\n", "\r\n").encode("utf-16")}, {"encoding": "utf-16"}, {}, {"carriage_returns": 8}),
+    "row_04_utf16": (
+        {"a.txt": TEXT.replace("\n", "\r\n").encode("utf-16")}, {"encoding": "utf-16"}, {}, {"carriage_returns": 8}
+    ),
     "row_14_duplicates": (
         {"a.txt": "\n\n".join([*DOCUMENTS[:2], DOCUMENTS[0]]), "b.txt": "\n\n".join([DOCUMENTS[1], *DOCUMENTS[2:]])},
         {"dedup": "exact"}, {"duplicate": 2}, {},
@@ -222,7 +226,8 @@ def test_counted_documents(sample_arguments, tmp_path, caplog, files, settings, 
 
 def test_row_14_places_of_copies(sample_arguments, tmp_path):
     """Of files whose documents were not all kept, read by two processes."""
-    files = {"a.txt": TEXT + "\n\n\u0007\n\n" + DOCUMENTS[1], "b.jsonl": jsonl({"text": ""}, *texts(), {"text": "Yeni."})}
+    rows = [{"text": ""}, *texts(), {"text": "Yeni."}]
+    files = {"a.txt": f"{TEXT}\n\n\u0007\n\n{DOCUMENTS[1]}", "b.jsonl": jsonl(*rows)}
     corpus = write_files(tmp_path / "corpus", files)
     args = sample_arguments(tmp_path, corpus=[str(corpus)], dedup="exact", preprocessing_num_workers=2)
     folder = prepare_documents(args)
@@ -328,13 +333,15 @@ def test_damaged_shard_is_named(refusal, prepared_folder, stage, change, part):
 
 
 OTHER_VALUES = {
-    "text_column": "body", "encoding": "cp1254", "drop_short_lines": 1, "max_document_chars": 5000, "dedup": "exact", "bad_bytes": "reject",
-    "bad_lines": "reject", "validation_fraction": 0.3, "vocab_size": 1900, "limit_alphabet": 150, "min_frequency": 3,
-    "cased": False, "max_tokens_per_word": 4, "max_words_per_group": 50, "min_word_frequency": 4,
+    "text_column": "body", "encoding": "cp1254", "drop_short_lines": 1, "max_document_chars": 5000, "dedup": "exact",
+    "bad_bytes": "reject", "bad_lines": "reject", "validation_fraction": 0.3, "vocab_size": 1900,
+    "limit_alphabet": 150, "min_frequency": 3, "cased": False, "max_tokens_per_word": 4,
+    "max_words_per_group": 50, "min_word_frequency": 4,
     "sample_words": True, "max_lines": 20, "overlap": 5, "edge_buffer": 5, "nsp_balance": "none",
     "nsp_probability": 0.4, "max_padding": 0.2, "masking": "static", "mlm_probability": 0.2, "mask_replace_prob": 0.7,
     "random_replace_prob": 0.05, "dupe_factor": 2, "preprocessing_seed": 1,
 }  # fmt: skip
+STATIC_ONLY = ("dupe_factor", "mlm_probability", "mask_replace_prob", "random_replace_prob")
 # Where things are, how many processes work on them and how large a file is: the rows are the same.
 NO_MATTER = {
     "corpus", "corpus_config", "corpus_revision", "tokenizer_dir", "data_dir", "block_sizes",
@@ -350,10 +357,33 @@ def test_every_data_setting_has_another_value_here():
 
 @pytest.mark.parametrize("name", OTHER_VALUES)
 def test_row_42_changed_setting_is_refused_by_name(refusal, sample_prepared, prepared_folder, name):
-    also = {"masking": "static"} if name == "dupe_factor" else {}  # dynamic masks take no copies
-    code, line = refusal(prepared_folder, **{name: OTHER_VALUES[name]}, **also)
+    static = {"masking": "static"} if name in STATIC_ONLY else {}
+    code, line = refusal(prepared_folder, **{name: OTHER_VALUES[name]}, **static)
     assert code == BAD_CONFIG
-    assert f"made with {name} " in line or (also and "made with masking" in line)
+    assert f"made with {name} " in line or (static and "made with masking" in line)
+
+
+@pytest.mark.parametrize("masking", ["static", "dynamic"])
+def test_how_words_are_hidden_matters_for_static_rows_alone(
+    sample_arguments, sample_prepared, prepared_folder, masking
+):
+    """A trial of another recipe must not build the same dynamic rows again; validation rows keep theirs."""
+    shutil.rmtree(prepared_folder / "data" / "block_32")
+    kind = {"block_sizes": [32], "stage_fractions": [1.0], "stage_batch_sizes": [8], "masking": masking}
+    rows = prepare_dataset(sample_arguments(prepared_folder, **kind)).rows[32]
+    others = {name: OTHER_VALUES[name] for name in ("mlm_probability", "mask_replace_prob", "random_replace_prob")}
+    stamp = (prepared_folder / "data" / "block_32").stat().st_mtime_ns
+    for name, value in others.items():
+        args = sample_arguments(prepared_folder, **kind, **{name: value})
+        if masking == "dynamic":
+            prepare_dataset(args)
+            assert (prepared_folder / "data" / "block_32").stat().st_mtime_ns == stamp
+        else:
+            with pytest.raises(UserError, match=f"made with {name} "):
+                prepare_dataset(args)
+    again = prepare_dataset(sample_arguments(prepared_folder, **kind, **others, overwrite=True)).rows[32]
+    assert again["validation"][:] == rows["validation"][:]
+    assert (again["train"][:] == rows["train"][:]) == (masking == "dynamic")
 
 
 @pytest.mark.parametrize("name", ["a.txt", "b.txt"])
@@ -367,7 +397,7 @@ def test_row_43_edited_file_of_the_same_size_and_time(sample_arguments, tmp_path
     (corpus / name).write_text(TEXT.replace("Belge 3", "Belge 8"), "utf-8")
     os.utime(corpus / name, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
     assert (corpus / name).stat().st_size == stamp.st_size
-    with pytest.raises(UserError, match="made with corpus"):
+    with pytest.raises(UserError, match="the corpus changed since this was made"):
         prepare_documents(args)
 
 

@@ -20,7 +20,7 @@ import zstandard
 from turkbert.data import corpus as corpus_module
 from turkbert.data import documents as documents_module
 from turkbert.data import raw_text
-from turkbert.data.corpus import find_corpus_files, hash_corpus, is_hub_id, load_corpus, split_documents
+from turkbert.data.corpus import find_corpus_files, hash_corpus, is_hub_corpus, load_corpus, split_documents
 from turkbert.data.documents import CorpusLedger, read_documents
 from turkbert.errors import BAD_CONFIG, BAD_INPUT, ENVIRONMENT, UserError
 
@@ -166,7 +166,7 @@ def test_separators_become_spaces_and_control_characters_go(tmp_path):
 @pytest.mark.parametrize("chunk_bytes", [1, 5, 1 << 20])
 def test_latin5_names_file_offset_and_remedy(tmp_path, monkeypatch, chunk_bytes):
     monkeypatch.setattr(raw_text, "CHUNK_BYTES", chunk_bytes)
-    path = write(tmp_path / "a.txt", "agac ".encode() + "şeker".encode("cp1254"))
+    path = write(tmp_path / "a.txt", b"agac " + "şeker".encode("cp1254"))
     error = error_of(read, path)
     assert error.where == str(path) and error.exit_code == BAD_INPUT
     assert "offset 5" in error.what and "iso-8859-9/cp1254" in error.what and "--encoding cp1254" in error.mend
@@ -552,12 +552,13 @@ def test_a_corpus_of_which_nothing_is_kept_is_fatal(tmp_path):
 def test_only_what_can_be_a_hub_id_goes_to_the_network(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "data").mkdir()
-    assert is_hub_id(["owner/name"]) and is_hub_id(["oscar-corpus/OSCAR-23.01"]) and is_hub_id(["name"], "config")
+    assert is_hub_corpus(["owner/name"]) and is_hub_corpus(["oscar-corpus/OSCAR-23.01"])
+    assert is_hub_corpus(["name"], "config")
     for path in ("name", "data", "data/wki", "./a/b", "~/a", "../a", "/a/b", "a/b/c", "a/*", "a/b?", "a/b.txt"):
-        assert not is_hub_id([path]), path
+        assert not is_hub_corpus([path]), path
     for path in ("a/b.jsonl.gz", "a/b.zip", "a/b.tar.gz", "a/", "/a", ""):
-        assert not is_hub_id([path], "config"), path
-    assert not is_hub_id(["owner/name", "a.txt"]) and not is_hub_id([])
+        assert not is_hub_corpus([path], "config"), path
+    assert not is_hub_corpus(["owner/name", "a.txt"]) and not is_hub_corpus([])
     monkeypatch.setattr(datasets, "load_dataset", lambda *args, **kwargs: pytest.fail("went to the network"))
     assert "no corpus file" in error_of(load_corpus, ["data/wki"], cache_dir="c").what
     write(tmp_path / "a.txt", TEXT)

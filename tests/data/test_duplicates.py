@@ -67,5 +67,6 @@ def test_dropped_documents_are_in_the_ledger(tmp_path):
     assert kept["text"][:] == ["a", "b"]
     assert ledger.documents_in == ledger.documents_kept + sum(ledger.rejected.values())
     assert json.loads(rejects.read_text("utf-8")) == {
-        "reason": "duplicate", "file": "t.jsonl", "place": "line 7", "copy_of": {"file": "ş.txt", "place": "document 1"},
+        "reason": "duplicate", "file": "t.jsonl", "place": "line 7",
+        "copy_of": {"file": "ş.txt", "place": "document 1"},
     }  # fmt: skip

@@ -6,14 +6,23 @@ import os
 import shutil
 import signal
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
+from datasets import Dataset
 
 from turkbert.artifacts import read_manifest
 from turkbert.data.arrow import flat_lists
 from turkbert.data.corpus import split_documents
-from turkbert.data.prepare import build_collator, load_prepared, load_stats, prepare_dataset
+from turkbert.data.prepare import (
+    build_collator,
+    check_tokenizer,
+    load_prepared,
+    load_stats,
+    prepare_dataset,
+    prepare_documents,
+)
 from turkbert.data.stages import Stage
 from turkbert.errors import BAD_CONFIG, BAD_INPUT, CORRUPT_ARTIFACT, UserError
 
@@ -101,8 +110,6 @@ def test_dupe_factor_copies_training_rows_under_other_masks(sample_dir, sample_a
 
 
 def test_validation_and_training_share_no_document(sample_prepared, sample_dir):
-    from datasets import Dataset
-
     tokens = Dataset.load_from_disk(str(sample_dir / "data" / "tokens" / "documents")).with_format("arrow")
     flat, starts = flat_lists(tokens[:]["input_ids"])
     in_validation = split_documents(len(tokens), 0.2, 13013)
@@ -243,7 +250,142 @@ def test_too_little_text_is_one_line(sample_dir, sample_prepared, sample_argumen
     tokenizer_dir = tmp_path / "tokenizer"  # a foreign one, so that none is trained on this text
     shutil.copytree(sample_dir / "tokenizer", tokenizer_dir)
     (tokenizer_dir / "MANIFEST.json").unlink()
-    with pytest.raises(UserError, match="too few|no document gives a row") as error:
+    with pytest.raises(UserError, match="(too few|no document gives a row).*--nsp_probability 0") as error:
         prepare_dataset(sample_arguments(tmp_path, corpus=[str(corpus)]))
     assert error.value.exit_code == BAD_INPUT
     assert not [path for path in (tmp_path / "data").glob("*block*") if path.is_dir()]
+
+
+# R14 row 15
+def test_without_pairs_two_documents_are_enough(sample_dir, sample_prepared, sample_arguments, tmp_path):
+    corpus = tmp_path / "little.txt"
+    corpus.write_text("Bir belge. İki cümlesi var.\n\nBaşka bir belge daha. Onun da iki cümlesi var.", "utf-8")
+    shutil.copytree(sample_dir / "tokenizer", tmp_path / "tokenizer")
+    (tmp_path / "tokenizer" / "MANIFEST.json").unlink()
+    args = sample_arguments(tmp_path, corpus=[str(corpus)], nsp_probability=0)
+    prepared = prepare_dataset(args)
+    for splits in prepared.rows.values():
+        assert [len(rows) for rows in splits.values()] == [1, 1]
+        assert splits["train"]["next_sentence_label"][:] == [0]
+    with pytest.raises(UserError, match="2 documents are too few.*>= 2 documents.*--nsp_probability 0"):
+        prepare_dataset(sample_arguments(tmp_path, corpus=[str(corpus)], data_dir=str(tmp_path / "pairs")))
+
+
+def test_without_pairs_no_b_is_random(sample_dir, sample_prepared, sample_arguments, tmp_path):
+    folder = copy_of(sample_dir, tmp_path / "copy")
+    args = sample_arguments(folder, nsp_probability=0, masking="static", overwrite=True)
+    rows = prepare_dataset(args).rows
+    for block_size, splits in rows.items():
+        stats = load_stats(folder / "data", block_size)
+        for split, of_split in splits.items():
+            assert set(of_split["next_sentence_label"]) == {0}
+            assert (stats[split]["not_next"], stats[split]["is_next_share"]) == (0, 1)
+            assert stats[split]["padding_share"] < 0.01  # the sample's documents are longer than a row
+            assert min(map(len, of_split["masked_lm_ids"])) >= 1
+    assert not any("B follows A" in w for w in json.loads((folder / "data/report/stats.json").read_text())["warnings"])
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    files = [path for path in folder.rglob("*") if path.is_file() and path.suffix != ".lock"]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files if path.name != "config.json"}
+
+
+def test_overwrite_that_fails_late_puts_everything_back(sample_prepared, sample_dir, sample_arguments, tmp_path):
+    """The documents were replaced when the tokenizer was refused: the old ones, and the old command, must work."""
+    folder = copy_of(sample_dir, tmp_path / "copy")
+    before = tree(folder)
+    corpus = tmp_path / "other.txt"
+    corpus.write_text("\n\n".join(f"Belge {n} burada başlar. Şehir kıyıdadır." for n in range(20)), "utf-8")
+    with pytest.raises(UserError, match="the texts yield only"):
+        prepare_dataset(sample_arguments(folder, corpus=[str(corpus)], overwrite=True))
+    assert tree(folder) == before
+    prepare_dataset(sample_arguments(folder))
+
+
+@pytest.mark.parametrize("command", ["the same", "the old"])
+def test_interrupted_overwrite_goes_on_or_back(
+    sample_prepared, sample_dir, sample_arguments, tmp_path, monkeypatch, command
+):
+    folder = copy_of(sample_dir, tmp_path / "copy")
+    before = tree(folder)
+    new = sample_arguments(folder, max_document_chars=1500, overwrite=True)
+    with monkeypatch.context() as patch:
+        patch.setattr("turkbert.data.prepare.prepare_tokens", Mock(side_effect=KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            prepare_dataset(new)
+    assert read_manifest(folder / "data" / "documents")["key"]["max_document_chars"] == 1500
+    stamp = (folder / "data" / "documents").stat().st_mtime_ns
+    if command == "the old":
+        prepare_dataset(sample_arguments(folder))
+        assert tree(folder) == before
+    else:
+        prepare_dataset(sample_arguments(folder, max_document_chars=1500, overwrite=True))
+        assert (folder / "data" / "documents").stat().st_mtime_ns == stamp
+        prepare_dataset(sample_arguments(folder, max_document_chars=1500))
+    assert not [*folder.glob("**/_*")]
+
+
+def test_rows_of_other_tokens_are_not_loaded(sample_prepared, sample_dir, sample_arguments, tmp_path):
+    """One block size was made again with another tokenizer; the other one still is in the folder."""
+    folder = copy_of(sample_dir, tmp_path / "copy")
+    half = {"block_sizes": [32], "stage_fractions": [1.0], "stage_batch_sizes": [8], "overwrite": True}
+    prepare_dataset(sample_arguments(folder, vocab_size=1900, **half))
+    assert list(load_prepared(folder / "data", [32])) == [32]
+    for block_sizes in ([64], None):
+        with pytest.raises(UserError, match="block_64: made from other tokens than those of") as error:
+            load_prepared(folder / "data", block_sizes)
+        assert error.value.exit_code == BAD_CONFIG
+    with pytest.raises(UserError, match="made with another tokenizer"):
+        check_tokenizer(folder / "data", sample_prepared.tokenizer)
+
+
+@pytest.mark.parametrize(
+    "lost", ["tokens/MANIFEST.json", "random_words", "random_words/random_words.npz", "block_32/MANIFEST.json"]
+)
+def test_what_rows_were_made_from_must_be_there(sample_prepared, sample_dir, tmp_path, lost):
+    data_dir = copy_of(sample_dir, tmp_path / "copy") / "data"
+    shutil.rmtree(data_dir / lost) if (data_dir / lost).is_dir() else (data_dir / lost).unlink()
+    with pytest.raises(UserError, match="no valid MANIFEST.json|is missing") as error:
+        load_prepared(data_dir)
+    assert error.value.exit_code == CORRUPT_ARTIFACT and "prepare_data.py" in error.value.mend
+
+
+def test_what_is_in_the_way_is_said_before_any_work(sample_arguments, tmp_path):
+    for name in ("tokenizer", "data/tokens", "data/block_64", "data/report"):
+        folder = tmp_path / name.replace("/", "_")
+        (folder / name).mkdir(parents=True)
+        (folder / name / "thesis.txt").write_text("years of work")
+        with pytest.raises(UserError, match=f"{name}: a folder that turkbert did not write"):
+            prepare_dataset(sample_arguments(folder))
+        assert not (folder / "data" / "documents").exists()
+
+
+def test_a_corpus_folder_may_hold_the_data(sample_arguments, sample_texts, tmp_path):
+    (tmp_path / "a.jsonl").write_text(
+        "".join(json.dumps({"text": text}) + "\n" for text in [*sample_texts[:40], "", "A."]), "utf-8"
+    )
+    args = sample_arguments(tmp_path, corpus=[str(tmp_path)], vocab_size=800)
+    prepare_documents(args)
+    assert (tmp_path / "data" / "documents" / "rejects.jsonl").read_text()
+    prepare_documents(args)  # reused: it does not read its own rejects
+
+
+# R14 row 14
+@pytest.mark.parametrize("shard", ["500MB", "1KB"])
+def test_dropped_copies_are_not_in_the_store(sample_arguments, sample_texts, tmp_path, shard):
+    corpus = tmp_path / "a.txt"
+    corpus.write_text("\n\n".join([*sample_texts[:20], sample_texts[3], *sample_texts[20:40]]), "utf-8")
+    args = sample_arguments(tmp_path, corpus=[str(corpus)], dedup="exact", max_shard_size=shard)
+    folder = prepare_documents(args)
+    ledger = json.loads((folder / "ledger.json").read_text())
+    stored = Dataset.load_from_disk(str(folder / "text"))["text"][:]
+    assert stored == sample_texts[:40]
+    assert len(stored) == ledger["documents_kept"] == ledger["documents_in"] - 1
+    assert ledger["bytes"] == sum(len(text.encode()) for text in stored)
+
+
+def test_finished_data_may_be_read_only(sample_prepared, sample_dir, sample_arguments, tmp_path, monkeypatch):
+    folder = copy_of(sample_dir, tmp_path / "copy")
+    args = sample_arguments(folder)
+    monkeypatch.setattr("turkbert.artifacts.FileLock", Mock(side_effect=PermissionError))  # root may write anywhere
+    assert prepare_dataset(args).rows[32]["train"][:] == sample_prepared.rows[32]["train"][:]

@@ -3,9 +3,8 @@
 import numpy as np
 import pytest
 
-from turkbert.data.prepare import usable_first_tokens
 from turkbert.data.random_words import RandomWordSet, count_words
-from turkbert.tokenization import word_start_table
+from turkbert.tokenization import letter_table, word_start_table
 
 STARTS = np.array([True] * 6 + [False] * 4)  # tokens 6 to 9 continue a word
 USABLE = np.array([False] * 2 + [True] * 4 + [False] * 4)  # 0 and 1 are marks
@@ -82,7 +81,7 @@ def test_no_pickle_is_loaded(tmp_path):
 
 def test_real_words_begin_with_a_letter(sample_tokenizer, sample_texts):
     table = word_start_table(sample_tokenizer)
-    usable = usable_first_tokens(sample_tokenizer)
+    usable = letter_table(sample_tokenizer)
     ids = sample_tokenizer(sample_texts, add_special_tokens=False)["input_ids"]
     words = RandomWordSet.build([count_words(np.concatenate(ids), table, usable)], min_word_frequency=2)
     assert words.counts()[1] > 300 and words.counts()[2] > 50

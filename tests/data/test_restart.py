@@ -138,10 +138,10 @@ def test_nothing_stale(tmp_path):
     corpus.write_text(sample.replace("bir", "iki", 1), "utf-8")
     os.utime(corpus, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
     assert corpus.stat().st_size == stamp.st_size
-    with pytest.raises(UserError, match="made with corpus"):
+    with pytest.raises(UserError, match="the corpus changed since this was made"):
         prepare()
     corpus.write_text(sample, "utf-8")
     with pytest.raises(UserError, match="made with vocab_size 800, now 700"):
         prepare(vocab_size=700)
-    with pytest.raises(UserError, match="tokens: made with tokenizer"):
+    with pytest.raises(UserError, match="tokens: the tokenizer changed since this was made"):
         prepare(vocab_size=700, tokenizer_dir=str(tmp_path / "other"))

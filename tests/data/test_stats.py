@@ -181,6 +181,8 @@ def test_the_sample_by_slow_loops(sample_prepared, sample_dir):
     assert found["documents"]["bytes"] == sum(len(text.encode()) for text in texts)
     assert found["documents"]["white_space_words"] == sum(len(text.split()) for text in texts)
     assert found["documents"]["characters"] == Counter(map(character_class, "".join(texts)))
+    words = found["documents"]["white_space_words"]
+    assert found["tokens"]["fertility"] == found["tokens"]["number"] / words > found["tokens"]["words"]["mean"]
 
     tokenizer = sample_prepared.tokenizer
     documents = Dataset.load_from_disk(str(sample_dir / "data" / "tokens" / "documents"))
@@ -217,15 +219,24 @@ def test_share_of_chosen_words_is_that_of_the_settings(sample_arguments, tmp_pat
 
 # R14 rows 14 and 19
 def test_warnings():
-    def warnings(unknown_share: float, duplicates: int) -> list[str]:
+    def warnings(unknown_share: float, duplicates: int, is_next=0.5, padding=0.0, probability=0.5) -> list[str]:
         documents = {"number": 200, "duplicates": duplicates}
-        return find_warnings({"documents": documents, "tokens": {"unknown_share": unknown_share}})
+        train = {"is_next_share": is_next, "padding_share": padding, "nsp_probability": probability}
+        rows = {"128": {"train": train}}
+        return find_warnings({"documents": documents, "tokens": {"unknown_share": unknown_share}, "rows": rows})
 
     assert warnings(0.001, 0) == []
     (unknown,) = warnings(0.0011, 0)
     assert unknown.startswith("0.11% of the tokens are unknown")
     (copies,) = warnings(0, 3)
     assert copies.startswith("3 documents (1.5%) are copies")
+    assert warnings(0, 0, is_next=0.46) == warnings(0, 0, is_next=0.54) == warnings(0, 0, 0.78, 0.2, 0.2) == []
+    (uneven,) = warnings(0, 0, is_next=0.44)
+    assert uneven.startswith("block 128: B follows A in 44.0% of the training rows instead of 50.0%")
+    assert len(warnings(0, 0, is_next=0.56)) == len(warnings(0, 0, is_next=0.5, probability=0.2)) == 1
+    assert warnings(0, 0, is_next=1.0, probability=0) == []  # no next-sentence prediction
+    (padded,) = warnings(0, 0, padding=0.3)
+    assert padded.startswith("block 128: 30.0% of the training rows is padding")
 
 
 def test_several_files_are_read_as_one(sample_dir, sample_prepared, tmp_path):

@@ -116,3 +116,21 @@ def test_a_model_without_logits_has_the_same_losses_and_gradients(config, batch,
         losses = (output.loss.detach(), output.mlm_loss.detach(), output.nsp_loss.detach())
         found.append((losses, copy.deepcopy([parameter.grad for parameter in model.parameters()])))
     torch.testing.assert_close(*found, rtol=1e-5, atol=1e-6)
+
+
+def test_scaled_fp16_keeps_the_gradients_of_improbable_words():
+    """Words of a probability of 1e-8, which fp16 rounds to 0: plain logits keep them, for the scale comes before."""
+    hidden, weight, _, labels = rows_of(20)
+    likely = 2
+    bias = torch.full((WORDS,), -18.0)
+    bias[:likely] = 0.0
+    rows = (hidden, weight * 0.1, bias, torch.where(labels < 0, labels, labels % likely))
+    scale = 1024.0
+    truth = results(plain, rows, scale)
+    ours = results(labelled_cross_entropy, rows, scale, dtype=torch.float16)
+    for name in ("weight", "bias"):
+        rare, expected = ours[name][likely:], truth[name][likely:]
+        assert 0 < expected.abs().max() < scale * 1e-6
+        assert (rare - expected).norm() < 0.05 * expected.norm()
+    for name in NAMES:
+        assert (ours[name] - truth[name]).norm() < 0.01 * truth[name].norm()

@@ -109,13 +109,27 @@ def test_checkpoints(tmp_path, changes, kept):
 
 
 def test_the_table_of_base():
-    """12 layers x 768, 819 M tokens: 4.50e17 FLOPs at 989 TFLOP/s and 40 % are 1,138 s."""
+    """12 layers x 768, 819 M tokens: 4.50e17 FLOPs at 989 TFLOP/s and 40 % are 1,138 s, but 100,000 steps 2,000 s."""
     text = describe(estimate_run(parse_args([str(ROOT / "configs" / "base.json")]), 1))
     rows = {line[:14].strip(): line[14:].split() for line in text.splitlines()}
-    assert rows["1 GPU *"] == ["19.0", "min", "0.32", "0.79"]
-    assert rows["8 GPUs *"] == ["2.5", "min", "0.33", "0.83"]
-    assert rows["64 GPUs *"] == ["20.9", "s", "0.37", "0.93"]
+    assert rows["1 GPU *"] == ["33.3", "min", "0.56", "1.39"]
+    assert rows["8 GPUs *"] == ["33.3", "min", "4.44", "11.11"]
+    assert rows["64 GPUs *"] == ["33.3", "min", "35.56", "88.89"]
     assert "737.3 M" in text and "81.9 M" in text and "111.2 M parameters" in text and "= 6.7 GB kept" in text
+
+
+def test_passes_over_the_prepared_rows(tmp_path):
+    args = arguments(tmp_path, data_dir=str(tmp_path / "data"))
+    text = describe(estimate_run(args, 1))
+    assert "those with a ? are not prepared yet" in text and text.count(" ? ") == 3
+    for block_size, rows in ((32, 24), (64, 16)):
+        folder = tmp_path / "data" / f"block_{block_size}"
+        folder.mkdir(parents=True)
+        (folder / "stats.json").write_text(json.dumps({"train": {"rows": rows}}))
+    cost = estimate_run(args, 1)
+    assert [stage.passes for stage in cost.stages] == [6 * 12 / 24, 2 * 4 / 16]
+    assert "?" not in describe(cost)
+    assert [line.split()[5:7] for line in describe(cost).splitlines()[3:5]] == [["3.0", "0.0"], ["0.5", "0.0"]]
 
 
 def test_peak_and_marks(tmp_path):

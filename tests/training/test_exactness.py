@@ -1,13 +1,10 @@
 """Trajectories: the stages switch at their step, and a batch is the same however it is split."""
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import torch
 
+from tests.training.launch import launch_two
 from tests.training.tiny import run, tiny_arguments
 
 SWITCH = 6  # the first step of stage 2: 0.6 of 10
@@ -66,7 +63,7 @@ def test_two_processes_are_exact(tiny_dir, prepared, tmp_path):
         hidden_dropout_prob=0.0,
         attention_probs_dropout_prob=0.0,
     )
-    launched = launch_two(tmp_path / "two.json", tmp_path)
+    launched = launch_two("two_processes.py", tmp_path / "two.json", tmp_path / "report.json")
     assert launched.returncode == 0, launched.stderr[-3000:]
     state = json.loads((two_dir / "checkpoint-10" / "trainer_state.json").read_text())
     torch.testing.assert_close(logged(state["log_history"]), one, rtol=1e-5, atol=1e-7)
@@ -75,13 +72,3 @@ def test_two_processes_are_exact(tiny_dir, prepared, tmp_path):
     report = json.loads((tmp_path / "report.json").read_text())
     assert report == {"world_size": 2, "wrapper": "DistributedDataParallel"}
     assert args.setting("stage_batch_sizes") == [4, 2]
-
-
-def launch_two(config: Path, folder: Path) -> subprocess.CompletedProcess:
-    """torchrun with two processes on this machine."""
-    script = Path(__file__).with_name("two_processes.py")
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", str(script)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.run(
-        [*command, str(config), str(folder / "report.json")], capture_output=True, text=True, env=environment
-    )

@@ -26,7 +26,14 @@ def test_a_tiny_model_by_hand():
 
 def test_peak_by_name(monkeypatch):
     assert peak_flops(torch.device("cpu")) is None
-    for name, peak in (("NVIDIA H200", 989e12), ("NVIDIA H100 PCIe", 756e12), ("Tesla T4", 65e12), ("GTX 970", None)):
+    for name, peak in (
+        ("NVIDIA H200", 989e12), ("NVIDIA H100 PCIe", 756e12), ("NVIDIA H100 80GB HBM3", 989e12), ("Tesla T4", 65e12),
+        ("NVIDIA A100-SXM4-40GB", 312e12), ("NVIDIA GH200 480GB", 989e12), ("Tesla V100-SXM2-16GB", 125e12),
+        ("NVIDIA L4", 121e12), ("NVIDIA L40S", 362e12), ("NVIDIA GeForce RTX 4090", 165e12),
+        ("GTX 970", None), ("NVIDIA RTX A1000", None), ("NVIDIA L40", None), ("NVIDIA A10G", None),
+        ("NVIDIA RTX A4000", None), ("NVIDIA GeForce RTX 3090 Ti", None), ("NVIDIA GeForce RTX 4090 D", None),
+        ("NVIDIA GeForce RTX 4090 Laptop GPU", None),
+    ):  # fmt: skip
         monkeypatch.setattr(torch.cuda, "get_device_name", lambda device, name=name: name)
         assert peak_flops(torch.device("cuda")) == peak
 
@@ -48,7 +55,7 @@ def test_figures_over_a_stage_switch(monkeypatch):
         "useful_tokens_per_second": 500,
         "waiting_for_data": 0.25,
         "tokens_seen": 8 * 768,
-        "mfu": pytest.approx((2 * 768 * 1e6 + 2 * 768 * 2e6) / 4 / 3e9),
+        "mfu": pytest.approx((2 * 768 * 1e6 + 2 * 768 * 2e6) * (2000 / 3072) / 4 / 3e9),  # without padding
     }
     now[0] = 121.0
     assert meter.figures(9, 0.0, 768)["tokens_per_second"] == 768

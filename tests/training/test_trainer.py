@@ -9,10 +9,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
-from transformers import TrainingArguments, get_scheduler
+from transformers import get_scheduler
 
 from tests.training.tiny import run, tiny_arguments
-from turkbert import arguments
 from turkbert.data.prepare import load_stats
 from turkbert.model import to_stock
 from turkbert.training import run as run_module
@@ -128,44 +127,7 @@ def test_without_nsp_the_loss_is_the_mlm_loss(trainer_of):
     assert not [name for name in evaluated if "nsp" in name]
 
 
-# ---- precision and memory
-
-
-@pytest.mark.parametrize(
-    ("device", "bf16", "fp16"),
-    [
-        ("cpu without bf16", False, False),
-        ("cpu with bf16", True, False),
-        ("gpu with bf16", True, False),
-        ("gpu emulating bf16", False, True),
-    ],
-)
-def test_precision_follows_the_device(monkeypatch, device, bf16, fp16):
-    on_gpu = device.startswith("gpu")
-    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: device == "cpu with bf16")
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: on_gpu)
-    monkeypatch.setattr(
-        torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation or "with bf16" in device
-    )
-    assert arguments.choose_precision(not on_gpu, None, None) == (bf16, fp16)
-    for asked in ((True, None), (None, True), (False, False), (False, None)):
-        assert arguments.choose_precision(not on_gpu, *asked) == tuple(map(bool, asked))
-
-
-@pytest.mark.parametrize(("capability", "tf32"), [((9, 0), True), ((8, 0), True), ((7, 5), None), ((7, 0), None)])
-def test_an_old_gpu_gets_fp16_and_no_tf32(monkeypatch, tmp_path, capability, tf32):
-    """Up to Turing (7.5) there is neither tf32 nor native bf16."""
-    monkeypatch.setattr(TrainingArguments, "__post_init__", lambda self: None)  # it would touch the device
-    monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda *_: capability)
-    monkeypatch.setattr(
-        torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation or capability >= (8, 0)
-    )
-    training = arguments.PretrainingArguments(output_dir=str(tmp_path))
-    assert training.tf32 is tf32
-    assert (training.bf16, training.fp16) == (capability >= (8, 0), capability < (8, 0))
-    assert arguments.PretrainingArguments(output_dir=str(tmp_path), tf32=False).tf32 is False
+# ---- memory and speed
 
 
 def test_activation_checkpointing_changes_no_loss(trainer_of):
@@ -263,6 +225,11 @@ def test_logs_are_there_and_plausible(trainer_of):
         assert 0 < log["useful_tokens_per_second"] <= log["tokens_per_second"]
         assert 0 <= log["waiting_for_data"] < 1 and log["peak_memory_gb"] > 0.1
     assert [log["tokens_seen"] for log in logs] == [256 * log["step"] for log in logs]
+    short, long = (stage.num_rows for stage in trainer.sampler.stages)
+    passes = [2 * 8 / short, 4 * 8 / short, 6 * 8 / short, 2 * 4 / long, 4 * 4 / long]
+    assert [log["epoch"] for log in logs] == pytest.approx(passes)
+    final = trainer.state.log_history[-1]
+    assert "train_loss" in final and "train_samples_per_second" not in final
 
 
 def test_speed_leaves_evaluation_and_saving_out(trainer_of, monkeypatch):

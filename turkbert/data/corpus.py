@@ -13,7 +13,6 @@ import hashlib
 import json
 import logging
 import os
-import re
 import tempfile
 from array import array
 from collections.abc import Callable, Iterable, Iterator
@@ -22,7 +21,7 @@ from functools import partial
 from importlib import resources
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import datasets
 import numpy as np
@@ -40,13 +39,13 @@ from turkbert.data.documents import (
 from turkbert.data.places import DocumentPlaces
 from turkbert.data.raw_text import BadInput, ignore
 from turkbert.errors import BAD_INPUT, ENVIRONMENT, UserError, config_error
+from turkbert.hub_ids import is_hub_id
 
 logger = logging.getLogger(__name__)
 
 REJECTS_FILE = "rejects.jsonl"
 _ENDINGS = ".txt, .jsonl (these also with .gz, .xz or .zst) and .parquet"
 _ARCHIVES = (".zip", ".tar", ".tgz", ".tar.gz", ".tar.xz", ".tar.zst", ".tar.bz2", ".7z", ".rar")
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
 # Documents in a record batch. The writer holds a batch in memory several times over, and a document may have a million
 # characters; smaller batches make a data set of millions of documents slower to open.
 _WRITER_BATCH_SIZE = 32
@@ -127,20 +126,11 @@ def hash_corpus(files: Iterable[str | Path]) -> str:
     return digest.hexdigest()
 
 
-def is_hub_id(corpus: list[str], corpus_config: str | None = None) -> bool:
-    """True if `corpus` names a Hub data set: one `owner/name`, or one `name` together with a `corpus_config`.
-
-    A path with a typo must not go to the network: what exists, has a known ending, or begins with a folder that
-    exists is a path.
-    """
-    if len(corpus) != 1 or not _HUB_ID.fullmatch(corpus[0]):
+def is_hub_corpus(corpus: list[str], corpus_config: str | None = None) -> bool:
+    """True if `corpus` names a Hub data set: one `owner/name`, or one `name` together with a `corpus_config`."""
+    if len(corpus) != 1 or document_format(Path(corpus[0])) or corpus[0].lower().endswith(_ARCHIVES):
         return False
-    owner, *rest = corpus[0].split("/")
-    if os.path.exists(corpus[0]) or (rest and os.path.isdir(owner)):
-        return False
-    if document_format(Path(corpus[0])) or corpus[0].lower().endswith(_ARCHIVES):
-        return False
-    return bool(rest) or corpus_config is not None
+    return is_hub_id(corpus[0], bare=corpus_config is not None)
 
 
 def load_corpus(
@@ -161,9 +151,10 @@ def load_corpus(
     """Read a corpus into an Arrow data set with the one column `text`, the same for any `num_proc`.
 
     Args:
-        corpus: files, globs and folders (see `find_corpus_files`), or one Hub id (see `is_hub_id`).
+        corpus: files, globs and folders (see `find_corpus_files`), or one Hub id (see `is_hub_corpus`).
         cache_dir: a folder of the caller's; the data set's files, REJECTS_FILE (a line for each rejected document),
-            and what DocumentPlaces loads, are written there anew. The data set is memory-mapped: it lives as long as the folder.
+            and what DocumentPlaces loads, are written there anew. The data set is memory-mapped: it lives as long as
+            the folder.
         corpus_config, revision: the Hub data set's configuration and commit, tag or branch.
         num_proc: processes, at most one for each file.
         on_read: called, in any of the processes, with the number of bytes of text that were read since the last call.
@@ -177,7 +168,7 @@ def load_corpus(
     cleaning: dict[str, Any] = {"drop_short_lines": drop_short_lines, "max_document_chars": max_document_chars}
     cleaning["on_read"] = on_read
     sources: list[str] | list[range]
-    if is_hub_id(corpus, corpus_config):
+    if is_hub_corpus(corpus, corpus_config):
         hub_dataset = _load_from_hub(corpus[0], corpus_config, revision, text_column)
         sources = [range(*ends) for ends in pairwise(np.linspace(0, len(hub_dataset), (num_proc or 1) + 1, dtype=int))]
         read = partial(_read_rows, dataset=hub_dataset, name=corpus[0], **cleaning)
@@ -313,25 +304,29 @@ def _generate(
         (work_dir / f"{number:06d}.ledger.json").write_text(json.dumps(asdict(ledger)))
 
 
-def split_documents(num_documents: int, validation_fraction: float, seed: int) -> np.ndarray:
+def split_documents(num_documents: int, validation_fraction: float, seed: int, least: int = 2) -> np.ndarray:
     """Choose the validation documents: a pure function of its arguments, on every machine and numpy version.
 
     Args:
         num_documents: documents in the corpus.
-        validation_fraction: of n documents round(fraction * n) are chosen, at least 2 and at most n - 2, so that in
-            either part a B can come from another document.
+        validation_fraction: of n documents round(fraction * n) are chosen.
         seed: from 0 to 2**128 - 1.
+        least: documents that either part has; 2, so that a B can come from another document.
 
     Returns:
         (num_documents,) bool, True for validation.
 
     Raises:
-        UserError: fewer than 4 documents.
+        UserError: fewer than twice `least` documents.
     """
-    if num_documents < 4:
-        what = f"{num_documents} documents are too few: pairs need 2 for training and 2 for validation"
-        raise UserError("corpus", what, "add documents, separated by blank lines")
-    num_validation = min(max(round(validation_fraction * num_documents), 2), num_documents - 2)
+    if num_documents < 2 * least:
+        what = f"{num_documents} documents are too few: training and validation need one each"
+        mend = "add documents, separated by blank lines"
+        if least > 1:
+            what = f"{num_documents} documents are too few: a pair needs >= 2 documents, in training and in validation"
+            mend += ", or turn next-sentence prediction off with --nsp_probability 0"
+        raise UserError("corpus", what, mend)
+    num_validation = min(max(round(validation_fraction * num_documents), least), num_documents - least)
     # Raw Philox output and a stable sort: numpy does not promise that permutation() stays the same.
     keys = np.random.Philox(key=seed).random_raw(num_documents)
     is_validation = np.zeros(num_documents, dtype=bool)

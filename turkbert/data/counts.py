@@ -76,10 +76,12 @@ class LengthCounts:
 
     @property
     def number(self) -> int:
+        """How many things there are."""
         return int(self.counts.sum())
 
     @property
     def longest(self) -> int:
+        """The greatest length, 0 without any."""
         return self.counts.size - 1
 
     def summary(self) -> dict[str, float]:

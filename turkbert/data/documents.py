@@ -337,9 +337,7 @@ def _parse_row(line: str, where: str, bad_lines: BadInput) -> dict | Rejected:
         raise UserError(where, f"not a JSON object ({error})", mend) from error
 
 
-def _read_parquet(
-    path: Path, column: str, on_read: Callable[[int], None]
-) -> Iterator[tuple[int, object]]:
+def _read_parquet(path: Path, column: str, on_read: Callable[[int], None]) -> Iterator[tuple[int, object]]:
     number = 0
     try:
         with pq.ParquetFile(path) as file:

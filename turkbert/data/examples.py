@@ -45,6 +45,9 @@ class Example(NamedTuple):
 
     @property
     def label(self) -> str:
+        """How A and B belong together, in words."""
+        if not self.b:
+            return "A alone"
         return "B follows A" if self.is_next else "B is random"
 
     def text(self) -> dict[str, Any]:
@@ -101,6 +104,8 @@ class _RowDecoder:
         self.word_starts = word_start_table(tokenizer)
 
     def __call__(self, original: np.ndarray, shown: np.ndarray, chosen: np.ndarray) -> list[Word]:
+        if not original.size:
+            return []
         starts = np.flatnonzero(self.word_starts[original])
         starts = np.unique(np.append(starts, 0)[: original.size])  # the cut may fall within an endless word
         words: list[Word] = []

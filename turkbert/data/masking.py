@@ -12,6 +12,7 @@ import numpy as np
 
 from turkbert.data.counter_rng import below, mix, random_key
 from turkbert.data.random_words import RandomWordSet
+from turkbert.tokenization import maskable_table
 
 
 class Masked(NamedTuple):
@@ -47,8 +48,7 @@ class WholeWordMasker:
     ):
         self.word_starts = word_starts.copy()
         self.word_starts[special_ids] = True  # a special token ends the word before it
-        self.maskable = word_starts.copy()
-        self.maskable[special_ids] = False
+        self.maskable = maskable_table(word_starts, special_ids)
         self.mask_id = mask_id
         self.random_words = random_words
         self.mlm_probability = mlm_probability

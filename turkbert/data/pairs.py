@@ -8,7 +8,9 @@ What does not fill a window, the end of a document or a short document, can only
 length of A from telling the label, full windows are cut near lengths drawn from those of such rows (`PairPlan`).
 
     plan = plan_pairs([count_windows(unit, shape) for unit in units], shape, ...)
-    rows = build_pairs(units[0], shape, plan, special_ids, rng)
+    rows = build_pairs(units[0], shape, plan, *special_ids, rng)
+
+Without next-sentence prediction there is no label to share out: build_continuations.
 """
 
 from dataclasses import dataclass
@@ -111,7 +113,7 @@ def plan_pairs(
     num_free = sum(count.num_free for count in counts)
     forced = np.sum([count.forced_lengths for count in counts], axis=0)
     num_rows = num_free + int(forced.sum())
-    if nsp_probability == 0 or nsp_balance != "planned":
+    if nsp_balance != "planned":
         return PairPlan(nsp_probability, nsp_probability, shape.window, forced.tolist())
     wanted = (1 - nsp_probability) * num_rows
     if num_free >= wanted:
@@ -158,66 +160,126 @@ def build_pairs(
     return PairRows(input_ids, length_a, length_a + length_b + 3, labels)
 
 
+def build_continuations(documents: Documents, shape: RowShape, cls_id: int, sep_id: int, pad_id: int) -> PairRows:
+    """All rows of one unit of documents without next-sentence prediction, in the order of the documents.
+
+    B always follows A. The last tokens of a long document are a window once more, moved back as far as it must be; a
+    document shorter than a window is padded, one that is too short for A and B is an A alone, `[CLS] A [SEP]`.
+    """
+    doc_start, doc_end = documents.starts[:-1], documents.starts[1:]
+    words = _Words.of(documents)
+    document, start = _place_windows(documents, shape, words)
+    covered = doc_start.copy()
+    np.maximum.at(covered, document, start + shape.window)
+    rest = np.flatnonzero((covered < doc_end) & (doc_end - doc_start >= shape.edge_buffer))
+    rest_start = words.next_start[np.maximum(doc_start, doc_end - shape.window)[rest]]
+    has_word = rest_start <= doc_end[rest] - shape.edge_buffer  # not so inside one endless word
+    rest, rest_start = rest[has_word], rest_start[has_word]
+
+    start = np.concatenate([start, rest_start])
+    end = np.concatenate([start[: document.size] + shape.window, doc_end[rest]])
+    order = np.lexsort((start, np.concatenate([document, rest])))
+    start, end = start[order], end[order]
+    cut, _ = _cut_near(documents, shape, words, start, end, (end - start) // 2)
+    cut = np.where(end - start >= 2 * shape.edge_buffer, cut, end)
+    length_a, length_b = cut - start, end - cut
+    input_ids = _assemble(documents.tokens, start, length_a, cut, length_b, shape, cls_id, sep_id, pad_id)
+    length = length_a + np.where(length_b > 0, length_b + 3, 2)
+    return PairRows(input_ids, length_a, length, np.full(start.size, IS_NEXT))
+
+
+class _Words(NamedTuple):
+    """Where words begin, seen from every token."""
+
+    start: np.ndarray  # (N,) first token of the word that this token belongs to
+    next_start: np.ndarray  # (N,) this token if it begins a word, else the first one after it that does
+
+    @classmethod
+    def of(cls, documents: Documents) -> "_Words":
+        num_tokens = documents.tokens.size
+        positions = np.arange(num_tokens)
+        start = np.maximum.accumulate(np.where(documents.word_starts, positions, 0))
+        following = np.where(documents.word_starts, positions, num_tokens)
+        return cls(start, np.minimum.accumulate(following[::-1])[::-1])
+
+
 def _find_windows(
     documents: Documents, shape: RowShape, plan: PairPlan | None = None, rng: np.random.Generator | None = None
 ) -> Windows:
     """Cut documents into candidate rows; without a plan nothing is padded and windows are cut near the middle."""
+    words = _Words.of(documents)
+    windows = _cut_windows(documents, shape, words, plan, rng)
+    rests = _cut_rests(documents, shape, words, windows)
+    document, start, cut, end, free = (np.concatenate(parts) for parts in zip(windows, rests, strict=True))
+    order = np.lexsort((start, document))
+    return Windows(document[order], start[order], cut[order], end[order], free[order])
+
+
+def _place_windows(documents: Documents, shape: RowShape, words: _Words) -> tuple[np.ndarray, np.ndarray]:
+    """Full windows, from each stride back to the start of the word there: (document, first token)."""
+    doc_start = documents.starts[:-1]
+    lengths = np.diff(documents.starts)
+    num_full = np.where(lengths >= shape.window, (lengths - shape.window) // shape.stride + 1, 0)
+    document = np.repeat(np.arange(lengths.size), num_full)
+    number = np.arange(document.size) - np.repeat(np.cumsum(num_full) - num_full, num_full)
+    start = words.start[doc_start[document] + number * shape.stride]
+    is_new = np.diff(start, prepend=-1) > 0  # no second window from a word longer than the stride
+    return document[is_new], start[is_new]
+
+
+def _cut_windows(
+    documents: Documents, shape: RowShape, words: _Words, plan: PairPlan | None, rng: np.random.Generator | None
+) -> Windows:
+    """Full windows and documents padded to one, cut into A and B; not free where no sentence ends within."""
+    document, start = _place_windows(documents, shape, words)
+    padded = _paddable(documents, shape) if plan else np.empty(0, dtype=np.int64)
+    padded = padded[np.diff(documents.starts)[padded] >= plan.padded_from] if plan else padded
+    document = np.concatenate([document, padded])
+    end = np.concatenate([start + shape.window, documents.starts[1:][padded]])
+    start = np.concatenate([start, documents.starts[:-1][padded]])
+    cut, free = _cut_near(documents, shape, words, start, end, _cut_targets(end - start, shape, plan, rng))
+    return Windows(document, start, cut, end, free)
+
+
+def _cut_near(
+    documents: Documents, shape: RowShape, words: _Words, start: np.ndarray, end: np.ndarray, target: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The sentence end nearest to `target` tokens from the start, else a word near the middle: (cut, is a sentence's).
+
+    Either leaves `edge_buffer` tokens on both sides where there are so many.
+    """
+    boundaries = np.concatenate([[0], documents.sentence_ends])  # a document's end is the next one's start
+    cut, at_sentence = _nearest(boundaries, start + target, start + shape.edge_buffer, end - shape.edge_buffer)
+    middle = start + (end - start) // 2
+    word = words.start[middle]
+    return np.where(at_sentence, cut, np.where(word >= start + shape.edge_buffer, word, middle)), at_sentence
+
+
+def _cut_rests(documents: Documents, shape: RowShape, words: _Words, windows: Windows) -> Windows:
+    """What no window covers: the end of a document, or all of a short one, as an A whose B can only be random."""
     doc_start, doc_end = documents.starts[:-1], documents.starts[1:]
     lengths = doc_end - doc_start
-    boundaries = np.concatenate([[0], documents.sentence_ends])  # a document's end is the next one's start
-    num_tokens = documents.tokens.size
-    positions = np.arange(num_tokens)
-    word_of = np.maximum.accumulate(np.where(documents.word_starts, positions, 0))
-    next_word = np.minimum.accumulate(np.where(documents.word_starts, positions, num_tokens)[::-1])[::-1]
+    covered = doc_start.copy()  # without a sentence end to cut at, A alone is used
+    np.maximum.at(covered, windows.document, np.where(windows.free, windows.end, windows.cut))
 
-    # Full windows, from each stride back to the start of the word there.
-    num_full = np.where(lengths >= shape.window, (lengths - shape.window) // shape.stride + 1, 0)
-    full_document = np.repeat(np.arange(lengths.size), num_full)
-    number = np.arange(full_document.size) - np.repeat(np.cumsum(num_full) - num_full, num_full)
-    full_start = word_of[doc_start[full_document] + number * shape.stride]
-    is_new = np.diff(full_start, prepend=-1) > 0  # no second window from a word longer than the stride
-    full_document, full_start = full_document[is_new], full_start[is_new]
-
-    # Documents padded to a window.
-    padded = _paddable(documents, shape) if plan else np.empty(0, dtype=np.int64)
-    padded = padded[lengths[padded] >= plan.padded_from] if plan else padded
-
-    document = np.concatenate([full_document, padded])
-    start = np.concatenate([full_start, doc_start[padded]])
-    end = np.concatenate([full_start + shape.window, doc_end[padded]])
-    length = end - start
-    target = _cut_targets(length, shape, plan, rng)
-    cut, free = _nearest(boundaries, start + target, start + shape.edge_buffer, end - shape.edge_buffer)
-    word = word_of[start + length // 2]
-    cut = np.where(free, cut, np.where(word >= start + shape.edge_buffer, word, start + length // 2))
-    covered = doc_start.copy()
-    np.maximum.at(covered, document, np.where(free, end, cut))  # without a sentence end to cut at, A alone is used
-
-    # What no window covers: the end of the document, or all of a short one, as an A whose B can only be random.
     rest = np.flatnonzero((covered < doc_end) & (lengths >= shape.edge_buffer))
     longest = np.minimum(shape.window - shape.edge_buffer, lengths[rest])
     shortest = np.minimum(np.maximum(shape.edge_buffer, (doc_end - covered)[rest]), longest)
     target = np.clip(shape.window // 2, shortest, longest)
-    rest_end = doc_end[rest]
-    rest_start, at_sentence = _nearest(boundaries, rest_end - target, rest_end - longest, rest_end - shortest)
-    rest_start = np.where(at_sentence, rest_start, rest_end - target)
+    end = doc_end[rest]
+    boundaries = np.concatenate([[0], documents.sentence_ends])
+    start, at_sentence = _nearest(boundaries, end - target, end - longest, end - shortest)
+    start = np.where(at_sentence, start, end - target)
     # Windows begin anywhere in a sentence. So must the ends of long documents, or the first word of A would tell the
     # label: each takes the length of the one before, which has the spread of the lengths between sentence ends.
     tail = np.flatnonzero(covered[rest] > doc_start[rest])
-    swapped = np.roll((rest_end - rest_start)[tail], 1)
-    rest_start[tail] = rest_end[tail] - np.clip(swapped, shortest[tail], longest[tail])
-    word = word_of[rest_start]
-    rest_start = np.where(word >= rest_end - longest, word, next_word[rest_start])
-    has_word = rest_start <= rest_end - shape.edge_buffer  # not so inside one endless word
-    rest, rest_start, rest_end = rest[has_word], rest_start[has_word], rest_end[has_word]
-
-    document = np.concatenate([document, rest])
-    start = np.concatenate([start, rest_start])
-    cut = np.concatenate([cut, rest_end])
-    end = np.concatenate([end, rest_end])
-    free = np.concatenate([free, np.zeros(rest.size, dtype=bool)])
-    order = np.lexsort((start, document))
-    return Windows(document[order], start[order], cut[order], end[order], free[order])
+    swapped = np.roll((end - start)[tail], 1)
+    start[tail] = end[tail] - np.clip(swapped, shortest[tail], longest[tail])
+    word = words.start[start]
+    start = np.where(word >= end - longest, word, words.next_start[start])
+    has_word = start <= end - shape.edge_buffer  # not so inside one endless word
+    rest, start, end = rest[has_word], start[has_word], end[has_word]
+    return Windows(rest, start, end, end, np.zeros(rest.size, dtype=bool))
 
 
 def _paddable(documents: Documents, shape: RowShape) -> np.ndarray:
@@ -288,10 +350,13 @@ def _assemble(
     sep_id: int,
     pad_id: int,
 ) -> np.ndarray:
-    """Gather `[CLS] A [SEP] B [SEP] [PAD]...` for all rows at once. Returns (R, T) int32."""
+    """Gather `[CLS] A [SEP] B [SEP] [PAD]...` for all rows at once, without the second [SEP] where B is empty.
+
+    Returns (R, T) int32.
+    """
     column = np.arange(shape.block_size)  # (T,)
     first_sep = length_a[:, None] + 1  # (R, 1)
-    last_sep = first_sep + length_b[:, None] + 1
+    last_sep = first_sep + np.where(length_b > 0, length_b + 1, 0)[:, None]
     source = np.where(column < first_sep, start_a[:, None] - 1, start_b[:, None] - first_sep - 1) + column
     rows = tokens.take(source, mode="clip").astype(np.int32, copy=False)
     rows[:, 0] = cls_id

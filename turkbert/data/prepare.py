@@ -28,10 +28,26 @@ from datasets import Dataset, DatasetDict
 from transformers import PreTrainedTokenizerFast
 
 from turkbert.arguments import DataArguments, RunArguments
-from turkbert.artifacts import find_damage, key_hash, read_manifest, write_json
+from turkbert.artifacts import (
+    MANIFEST,
+    all_or_none,
+    find_damage,
+    key_hash,
+    read_manifest,
+    refuse_foreign,
+    wait_for,
+    write_json,
+)
 from turkbert.data.arrow import flat_lists, list_lengths
 from turkbert.data.collator import DataCollatorForPretraining
-from turkbert.data.corpus import REJECTS_FILE, find_corpus_files, hash_corpus, is_hub_id, load_corpus, split_documents
+from turkbert.data.corpus import (
+    REJECTS_FILE,
+    find_corpus_files,
+    hash_corpus,
+    is_hub_corpus,
+    load_corpus,
+    split_documents,
+)
 from turkbert.data.documents import in_words
 from turkbert.data.duplicates import drop_duplicates
 from turkbert.data.masking import WholeWordMasker
@@ -44,15 +60,27 @@ from turkbert.data.report import write_report
 from turkbert.data.rows import SPLITS, RowBuilder
 from turkbert.data.stages import Stage, Units, run_stage
 from turkbert.data.tokens import DocumentTokenizer
-from turkbert.errors import CORRUPT_ARTIFACT, UserError, is_main_process
-from turkbert.tokenization import load_tokenizer, save_tokenizer, tokenizer_hash, train_tokenizer, word_start_table
+from turkbert.errors import CORRUPT_ARTIFACT, UserError, config_error, is_main_process
+from turkbert.hub_ids import is_hub_id
+from turkbert.ranks import from_main
+from turkbert.tokenization import (
+    letter_table,
+    load_tokenizer,
+    save_tokenizer,
+    tokenizer_hash,
+    train_tokenizer,
+    word_start_table,
+)
 
 logger = logging.getLogger(__name__)
 
 _SHARE_OF_READING = {"none": 1.0, "exact": 0.9, "near": 0.1}  # of the time of the documents stage
+_MAKE_AGAIN = "remove the folder and run scripts/prepare_data.py again"
 TEXT_A_UNIT = 4_000_000  # bytes
 COUNTED_A_UNIT = 2_000_000  # tokens
-VALIDATION_MLM_PROBABILITY = 0.15  # whatever training hides, so that losses can be compared between recipes
+# Of validation rows, whatever training hides, so that losses can be compared between recipes.
+VALIDATION_MASKING = {"mlm_probability": 0.15, "mask_replace_prob": 0.8, "random_replace_prob": 0.1}
+NSP_OFF = "one document alone needs --nsp_probability 0, which turns next-sentence prediction off"
 TOKEN_FEATURES = datasets.Features(
     {"input_ids": datasets.List(datasets.Value("int32")), "sentence_ends": datasets.List(datasets.Value("int32"))}
 )
@@ -68,37 +96,52 @@ class PreparedData(NamedTuple):
 def prepare_dataset(args: RunArguments) -> PreparedData:
     """Build what is missing, the tokenizer included, and load the rows of every block size.
 
+    With `overwrite` the folders that an error comes too late for are put back.
+
     Raises:
         UserError: input that cannot be used, or a folder that was made with other settings.
     """
-    if _is_given(args.tokenizer.tokenizer_dir):
-        load_tokenizer(args.tokenizer.tokenizer_dir)  # one that is no good is refused before any work
-    documents_dir = prepare_documents(args)
-    tokenizer = prepare_tokenizer(args, documents_dir)
-    tokens_dir = prepare_tokens(args, documents_dir, tokenizer)
-    words_dir = prepare_random_words(args, tokens_dir, tokenizer)
+    built = from_main(lambda: [(str(folder), read_manifest(folder)["key"]) for folder in _build_all(args)])
+    for folder, key in built:
+        wait_for(Path(folder), key)
     rows = {
-        block_size: DatasetDict.load_from_disk(str(prepare_rows(args, block_size, tokens_dir, words_dir, tokenizer)))
+        block_size: DatasetDict.load_from_disk(str(Path(args.data.data_dir, f"block_{block_size}")))
         for block_size in args.data.block_sizes
     }
+    tokenizer = load_tokenizer(args.tokenizer.tokenizer_dir)
     if is_main_process():  # nothing depends on the report: the other processes need not wait for it
         prepare_report(args, tokenizer)
     return PreparedData(tokenizer, rows)
 
 
+def _build_all(args: RunArguments) -> list[Path]:
+    """Everything that training reads; the tokenizer's folder is not among it where it is not ours."""
+    if _is_given(args.tokenizer.tokenizer_dir):
+        load_tokenizer(args.tokenizer.tokenizer_dir)  # one that is no good is refused before any work
+    with all_or_none():
+        documents_dir = prepare_documents(args)
+        tokenizer = prepare_tokenizer(args, documents_dir)
+        tokens_dir = prepare_tokens(args, documents_dir, tokenizer)
+        words_dir = prepare_random_words(args, tokens_dir, tokenizer)
+        rows = [prepare_rows(args, size, tokens_dir, words_dir, tokenizer) for size in args.data.block_sizes]
+    own = [] if _is_given(args.tokenizer.tokenizer_dir) else [Path(args.tokenizer.tokenizer_dir)]
+    return [*own, words_dir, *rows]
+
+
 def prepare_documents(args: RunArguments) -> Path:
     """Read the corpus into data_dir/documents."""
+    _refuse_foreign_folders(args)
     corpus = args.corpus
-    if is_hub_id(corpus.corpus, corpus.corpus_config):
+    if is_hub_corpus(corpus.corpus, corpus.corpus_config):
         source = {"corpus": corpus.corpus[0], "config": corpus.corpus_config, "revision": corpus.corpus_revision}
         num_bytes = None
     else:
         files = find_corpus_files(corpus.corpus)
         source = {"corpus": hash_corpus(files)}
         num_bytes = sum(text_bytes(path, path.stat().st_size) for path in files)
-    names = ("text_column", "drop_short_lines", "max_document_chars", "bad_bytes", "bad_lines")
+    names = ("text_column", "encoding", "drop_short_lines", "max_document_chars", "bad_bytes", "bad_lines")
     settings = {name: getattr(corpus, name) for name in names}
-    settings["encoding"] = codecs.lookup(corpus.encoding).name
+    settings["encoding"] = codecs.lookup(corpus.encoding).name  # one of its many names
 
     def build(stage: Stage) -> str:
         reading = _SHARE_OF_READING[corpus.dedup] if num_bytes else 1.0
@@ -123,7 +166,7 @@ def prepare_documents(args: RunArguments) -> Path:
                 rejects,
                 on_read=lambda number: stage.progress.advance(round(a_document * number)),
             )
-        split_documents(len(documents), corpus.validation_fraction, args.data.preprocessing_seed)  # enough of them?
+        _choose_validation(args, len(documents))  # are there enough?
         stage.save(documents, "text")
         kept_bytes = pc.sum(_text_sizes(Dataset.load_from_disk(str(stage.folder / "text")))).as_py()
         write_json(stage.folder / "ledger.json", {**dataclasses.asdict(ledger), "bytes": kept_bytes})
@@ -177,7 +220,7 @@ def prepare_random_words(args: RunArguments, tokens_dir: Path, tokenizer: PreTra
         counting = dict(settings)
         tokens = _first_lines(Dataset.load_from_disk(str(tokens_dir / "documents")), counting.pop("max_lines"))
         units = Units(tokens, list_lengths(tokens, "input_ids"), COUNTED_A_UNIT)
-        tables = (word_start_table(tokenizer), usable_first_tokens(tokenizer), counting.pop("max_tokens_per_word"))
+        tables = (word_start_table(tokenizer), letter_table(tokenizer), counting.pop("max_tokens_per_word"))
         counted = stage.map(
             lambda unit: count_words(flat_lists(units[unit]["input_ids"])[0], *tables),
             units.sizes,
@@ -203,15 +246,17 @@ def prepare_rows(
     for name in ("data_dir", "block_sizes", "preprocessing_num_workers", "max_shard_size"):
         del settings[name]
     settings["validation_fraction"] = args.corpus.validation_fraction
+    if args.data.masking == "dynamic":  # then words are hidden in the batches
+        for name in VALIDATION_MASKING:
+            del settings[name]
 
     def build(stage: Stage) -> str:
         tokens = Dataset.load_from_disk(str(tokens_dir / "documents")).with_format("arrow")
-        in_validation = split_documents(len(tokens), args.corpus.validation_fraction, args.data.preprocessing_seed)
+        in_validation = _choose_validation(args, len(tokens))
         random_words = RandomWordSet.load(words_dir)
-        even = dataclasses.replace(args.data, mlm_probability=VALIDATION_MLM_PROBABILITY)
         maskers = {
             "train": build_masker(args.data, tokenizer, random_words),
-            "validation": build_masker(even, tokenizer, random_words),
+            "validation": build_masker(dataclasses.replace(args.data, **VALIDATION_MASKING), tokenizer, random_words),
         }
         shape = RowShape(block_size, args.data.overlap, args.data.edge_buffer)
         shares = {"train": 1 - args.corpus.validation_fraction, "validation": args.corpus.validation_fraction}
@@ -221,14 +266,13 @@ def prepare_rows(
             builder = RowBuilder(tokens, numbers, split, shape, args.data, tokenizer, maskers[split])
             counts = builder.count()
             if not any(count.num_free + count.forced_lengths.sum() for count in counts):
-                mend = "every split needs two documents: add some, raise validation_fraction, or lower edge_buffer"
-                raise UserError(split, "no document gives a row", mend)
+                raise UserError(split, "no document gives a row", f"add documents, or lower edge_buffer; {NSP_OFF}")
             rows = stage.map(builder.build_unit, builder.unit_sizes, builder.features(), split, shares[split])
             stats[split] = builder.describe(rows, counts)
             stage.save(rows, split)
         write_json(stage.folder / "dataset_dict.json", {"splits": list(SPLITS)})
         write_json(stage.folder / "stats.json", stats)
-        return "; ".join(f"{split} {describe_split(stats[split], block_size)}" for split in SPLITS)
+        return "; ".join(f"{split} {describe_split(stats[split])}" for split in SPLITS)
 
     key = {"tokens": _id(tokens_dir), "random_words": _id(words_dir), "block_size": block_size, **settings}
     num_bytes = _num_bytes(tokens_dir.with_name("documents"))
@@ -236,10 +280,9 @@ def prepare_rows(
     return run_stage(args, folder, key, num_bytes, build, need_bytes=2 * num_bytes)
 
 
-def describe_split(stats: dict[str, int], block_size: int) -> str:
+def describe_split(stats: dict[str, Any]) -> str:
     """One split's stats.json in a few words."""
-    padding = stats["padding_tokens"] / (stats["rows"] * block_size)
-    is_next = stats["is_next"] / stats["rows"]
+    is_next, padding = stats["is_next_share"], stats["padding_share"]
     return f"{stats['rows']:,} rows, B follows A in {is_next:.1%}, padding {padding:.2%}"
 
 
@@ -261,7 +304,7 @@ def load_prepared(data_dir: str | os.PathLike, block_sizes: list[int] | None = N
     """The committed rows of a data folder: {block size: DatasetDict(train, validation)}, memory-mapped.
 
     Raises:
-        UserError: no rows there, or damaged ones.
+        UserError: no rows there, damaged ones, or rows of other tokens or random words than those beside them.
     """
     sizes = [path.name.removeprefix("block_") for path in Path(data_dir).glob("block_*")]
     found = sorted(int(size) for size in sizes if size.isdigit())
@@ -270,12 +313,22 @@ def load_prepared(data_dir: str | os.PathLike, block_sizes: list[int] | None = N
     loaded = {}
     for block_size in found if block_sizes is None else block_sizes:
         folder = Path(data_dir, f"block_{block_size}")
-        damage = find_damage(folder)
-        if damage:
-            mend = "remove the folder and run scripts/prepare_data.py again"
-            raise UserError(folder, damage, mend, CORRUPT_ARTIFACT)
+        _require_whole(folder)
+        made_from = read_manifest(folder)["key"]
+        for name in ("tokens", "random_words"):
+            if made_from[name] != _id(Path(data_dir, name)):
+                what = f"made from other {name.replace('_', ' ')} than those of {data_dir}"
+                raise config_error(folder, what, "run scripts/prepare_data.py with --overwrite true")
         loaded[block_size] = DatasetDict.load_from_disk(str(folder))
+    _require_whole(Path(data_dir, "random_words"))
     return loaded
+
+
+def check_tokenizer(data_dir: str | os.PathLike, tokenizer: PreTrainedTokenizerFast) -> None:
+    """Raise UserError if the rows that load_prepared gives were made with another tokenizer."""
+    _id(Path(data_dir, "tokens"))
+    if read_manifest(Path(data_dir, "tokens"))["key"]["tokenizer"] != tokenizer_hash(tokenizer):
+        raise config_error(data_dir, "made with another tokenizer", "name that one in tokenizer_dir")
 
 
 def load_stats(data_dir: str | os.PathLike, block_size: int) -> dict[str, dict[str, Any]]:
@@ -307,15 +360,32 @@ def build_collator(
     return DataCollatorForPretraining(build_masker(args.data, tokenizer, words), seed, share)
 
 
-def usable_first_tokens(tokenizer: PreTrainedTokenizerFast) -> np.ndarray:
-    """`(V,)` bool: tokens a replacement word may begin with, i.e. letters, not marks or digits."""
-    usable = np.array([token[0].isalpha() for token in tokenizer.convert_ids_to_tokens(range(len(tokenizer)))])
-    usable[tokenizer.all_special_ids] = False
-    return usable
-
-
 def _id(folder: Path) -> str:
-    return key_hash(read_manifest(folder)["key"])
+    manifest = read_manifest(folder)
+    if manifest is None:
+        raise UserError(folder, f"no valid {MANIFEST}", _MAKE_AGAIN, CORRUPT_ARTIFACT)
+    return key_hash(manifest["key"])
+
+
+def _require_whole(folder: Path) -> None:
+    damage = find_damage(folder)
+    if damage:
+        raise UserError(folder, damage, _MAKE_AGAIN, CORRUPT_ARTIFACT)
+
+
+def _refuse_foreign_folders(args: RunArguments) -> None:
+    """Refuse what is in the way of any stage before the first one begins."""
+    names = ["documents", "tokens", "random_words", *(f"block_{size}" for size in args.data.block_sizes), "report"]
+    for name in names:
+        refuse_foreign(Path(args.data.data_dir, name))
+    if not _is_given(args.tokenizer.tokenizer_dir):
+        refuse_foreign(Path(args.tokenizer.tokenizer_dir))
+
+
+def _choose_validation(args: RunArguments, num_documents: int) -> np.ndarray:
+    """`(D,)` bool; pairs need two documents in either split, for a B of another document."""
+    least = 2 if args.data.nsp_probability else 1
+    return split_documents(num_documents, args.corpus.validation_fraction, args.data.preprocessing_seed, least)
 
 
 def _num_bytes(documents_dir: Path) -> int:
@@ -323,14 +393,11 @@ def _num_bytes(documents_dir: Path) -> int:
 
 
 def _is_given(tokenizer_dir: str) -> bool:
-    """True for a tokenizer that is not ours to train: on the Hub, or in a folder without our manifest."""
+    """True for a tokenizer that is not ours to train: on the Hub, of a model, or in a folder without our manifest."""
     folder = Path(tokenizer_dir)
-    is_foreign = read_manifest(folder) is None and (folder / "tokenizer_config.json").exists()
-    return is_foreign or _is_hub_id(tokenizer_dir)
-
-
-def _is_hub_id(name: str) -> bool:
-    return name.count("/") == 1 and name[0] not in "./~" and not Path(name).parent.exists()
+    manifest = read_manifest(folder)
+    is_foreign = manifest is None or "limit_alphabet" not in manifest["key"]
+    return (is_foreign and (folder / "tokenizer_config.json").exists()) or is_hub_id(tokenizer_dir)
 
 
 def _text_sizes(documents: Dataset) -> pa.ChunkedArray:

@@ -19,6 +19,7 @@ from turkbert.data.pairs import (
     PairRows,
     RowShape,
     WindowCounts,
+    build_continuations,
     build_pairs,
     count_windows,
     plan_pairs,
@@ -57,7 +58,7 @@ class RowBuilder:
         self.tokens = tokens
         self.numbers = numbers[lengths > 0]
         self.num_empty = int((lengths == 0).sum())  # nothing of them could be a B
-        self.bounds = unit_bounds(lengths[lengths > 0])
+        self.bounds = unit_bounds(lengths[lengths > 0], least=2 if data.nsp_probability else 1)
         self.unit_sizes = np.add.reduceat(lengths[lengths > 0], self.bounds[:-1], dtype=np.int64)  # in tokens
         self.shape = shape
         self.data = data
@@ -71,19 +72,25 @@ class RowBuilder:
 
     @property
     def num_units(self) -> int:
+        """How many runs of documents there are."""
         return self.bounds.size - 1
 
     def count(self) -> list[WindowCounts]:
-        """Count every unit's candidate rows and plan the labels by them."""
+        """Count every unit's candidate rows and, with next-sentence prediction, plan the labels by them."""
         counts = [count_windows(self._documents(unit), self.shape) for unit in range(self.num_units)]
         data = self.data
-        self.plan = plan_pairs(counts, self.shape, data.nsp_balance, data.nsp_probability, data.max_padding)
+        if data.nsp_probability and counts:
+            self.plan = plan_pairs(counts, self.shape, data.nsp_balance, data.nsp_probability, data.max_padding)
         return counts
 
     def build_unit(self, unit: int) -> pa.Table:
         """A unit's number -> its rows."""
-        rng = np.random.Generator(np.random.Philox(key=int(random_key(self.seed, unit)[0])))
-        rows = build_pairs(self._documents(unit), self.shape, self.plan, *self.special_ids, rng)
+        documents = self._documents(unit)
+        if self.plan is None:
+            rows = build_continuations(documents, self.shape, *self.special_ids)
+        else:
+            rng = np.random.Generator(np.random.Philox(key=int(random_key(self.seed, unit)[0])))
+            rows = build_pairs(documents, self.shape, self.plan, *self.special_ids, rng)
         return pa.concat_tables([self._columns(rows, unit, copy) for copy in range(self.num_copies)])
 
     def features(self) -> datasets.Features:
@@ -107,6 +114,7 @@ class RowBuilder:
         num_labels = 0
         if self.static:
             num_labels = pc.sum(pc.list_value_length(rows.data.column("masked_lm_positions"))).as_py()
+        num_padding = num_rows * self.shape.block_size - pc.sum(lengths).as_py()
         return {
             "documents": int(self.numbers.size) + self.num_empty,
             "documents_too_short": sum(count.num_too_short for count in counts) + self.num_empty,
@@ -114,7 +122,10 @@ class RowBuilder:
             "is_next": num_rows - num_random,
             "not_next": num_random,
             "padded_rows": pc.sum(pc.less(lengths, self.shape.block_size)).as_py(),
-            "padding_tokens": num_rows * self.shape.block_size - pc.sum(lengths).as_py(),
+            "padding_tokens": num_padding,
+            "is_next_share": 1 - num_random / num_rows,
+            "padding_share": num_padding / (num_rows * self.shape.block_size),
+            "nsp_probability": self.data.nsp_probability,
             "labelled_tokens": num_labels,
         }
 
@@ -144,11 +155,11 @@ class RowBuilder:
         return Documents(tokens, starts, ends + np.repeat(starts[:-1], np.diff(first_end)), self.word_starts[tokens])
 
 
-def unit_bounds(lengths: np.ndarray) -> np.ndarray:
+def unit_bounds(lengths: np.ndarray, least: int) -> np.ndarray:
     """Lengths of documents in tokens -> where units begin, and the end of the last.
 
-    Documents are taken two by two, so that every unit has another document to draw a B from.
+    Documents are taken `least` by `least`: two, so that every unit has another document to draw a B from.
     """
-    pair_tokens = np.add.reduceat(lengths, np.arange(0, lengths.size - 1, 2), dtype=np.int64)
-    unit = (np.cumsum(pair_tokens) - 1) // UNIT_TOKENS
-    return np.append(2 * np.unique(unit, return_index=True)[1], lengths.size)
+    tokens = np.add.reduceat(lengths, np.arange(0, lengths.size - least + 1, least), dtype=np.int64)
+    unit = (np.cumsum(tokens) - 1) // UNIT_TOKENS
+    return np.append(least * np.unique(unit, return_index=True)[1], lengths.size)

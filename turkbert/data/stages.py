@@ -25,7 +25,7 @@ from datasets import Dataset
 
 import turkbert
 from turkbert.arguments import RunArguments
-from turkbert.artifacts import reuse_or_build, write_json
+from turkbert.artifacts import RECIPE, reuse_or_build, write_json
 from turkbert.data.arrow import list_array
 from turkbert.data.counts import Counts, add_up
 from turkbert.data.progress import Progress
@@ -205,7 +205,7 @@ def run_stage(
             num_done = progress.done()
         shutil.rmtree(staging / "_cache")
         _return_memory()
-        write_json(staging / "recipe.json", args.resolved())
+        write_json(staging / RECIPE, args.resolved())
         seconds = time.perf_counter() - started
         logger.info("%s: %s; %.1f s, %.1f MB/s", folder, found, seconds, num_done / seconds / 1e6)
 

@@ -23,9 +23,12 @@ from transformers import PreTrainedTokenizerFast
 from turkbert.data.arrow import flat_lists, list_lengths
 from turkbert.data.counts import WORDS, Counts, LengthCounts, most_common, once, pack_words, tally, total
 from turkbert.data.stages import CountRows, count_here
-from turkbert.tokenization import word_start_table
+from turkbert.tokenization import letter_table, maskable_table, word_start_table
 
+# What find_warnings() lets pass.
 MAX_UNKNOWN_SHARE = 0.001
+MAX_UNEVEN = 0.05  # of the share of label 0, from what nsp_probability asks for
+MAX_PADDING = 0.2
 BYTES_A_UNIT = 4_000_000
 TOKENS_A_UNIT = 1_000_000
 ENOUGH_WORDS = 200  # of a length, to say that none of them is ever replaced
@@ -60,6 +63,7 @@ def describe_data(
         "tokens": describe_tokens(tokens, tokenizer, block_sizes, partial(count, name="tokens", share=0.4)),
         "rows": rows,
     }
+    stats["tokens"]["fertility"] = stats["tokens"]["number"] / max(stats["documents"]["white_space_words"], 1)
     return {**stats, "warnings": find_warnings(stats)}
 
 
@@ -76,6 +80,24 @@ def find_warnings(stats: dict[str, Any]) -> list[str]:
         share = documents["duplicates"] / documents["number"]
         warnings.append(
             f"{documents['duplicates']:,} documents ({share:.1%}) are copies of others: --dedup exact drops them"
+        )
+    for block_size, splits in stats["rows"].items():
+        warnings += _find_row_warnings(block_size, splits["train"])
+    return warnings
+
+
+def _find_row_warnings(block_size: str, rows: dict[str, Any]) -> list[str]:
+    warnings = []
+    wanted = 1 - rows["nsp_probability"]
+    if abs(rows["is_next_share"] - wanted) > MAX_UNEVEN and rows["nsp_probability"]:
+        warnings.append(
+            f"block {block_size}: B follows A in {rows['is_next_share']:.1%} of the training rows instead of "
+            f"{wanted:.1%}: smaller block_sizes, a larger max_padding or longer documents bring it nearer"
+        )
+    if rows["padding_share"] > MAX_PADDING:
+        warnings.append(
+            f"block {block_size}: {rows['padding_share']:.1%} of the training rows is padding: most documents are "
+            "shorter than a row; smaller block_sizes waste less"
         )
     return warnings
 
@@ -132,8 +154,7 @@ def describe_tokens(
     tokens: Dataset, tokenizer: PreTrainedTokenizerFast, block_sizes: list[int], count: CountRows = count_here
 ) -> dict[str, Any]:
     """Tokens, words (what the tokenizer splits at white space, marks and digits) and lengths."""
-    is_letter = np.array([token[:1].isalpha() for token in tokenizer.convert_ids_to_tokens([*range(len(tokenizer))])])
-    count_tokens = partial(_count_tokens, word_starts=word_start_table(tokenizer), is_letter=is_letter)
+    count_tokens = partial(_count_tokens, word_starts=word_start_table(tokenizer), is_letter=letter_table(tokenizer))
     counts = count(count_tokens, tokens, list_lengths(tokens, "input_ids"), TOKENS_A_UNIT)
     documents, sentences, words, letter_words = (
         LengthCounts(counts[name]) for name in ("documents", "sentences", "words", "letter_words")
@@ -175,7 +196,7 @@ def _count_tokens(table: pa.Table, word_starts: np.ndarray, is_letter: np.ndarra
 def describe_rows(
     rows: Dataset,
     block_size: int,
-    counts: dict[str, int],
+    counts: dict[str, Any],
     tokenizer: PreTrainedTokenizerFast,
     count: CountRows = count_here,
 ) -> dict[str, Any]:
@@ -186,8 +207,6 @@ def describe_rows(
     edges = np.unique(np.linspace(0, block_size, 33).astype(int)).tolist()
     return {
         **counts,
-        "is_next_share": counts["is_next"] / counts["rows"],
-        "padding_share": counts["padding_tokens"] / (counts["rows"] * block_size),
         "length_a": {
             "edges": edges,
             "is_next": LengthCounts(found["length_a_0"]).histogram(edges)["numbers"],
@@ -207,8 +226,7 @@ class _TokenKinds(NamedTuple):
     @classmethod
     def of(cls, tokenizer: PreTrainedTokenizerFast) -> "_TokenKinds":
         word_starts = word_start_table(tokenizer)
-        maskable = word_starts.copy()
-        maskable[tokenizer.all_special_ids] = False
+        maskable = maskable_table(word_starts, tokenizer.all_special_ids)
         return cls(word_starts, maskable, tokenizer.mask_token_id)
 
 

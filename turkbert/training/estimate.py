@@ -10,6 +10,7 @@ import os
 from dataclasses import dataclass
 
 from turkbert.arguments import RunArguments
+from turkbert.data.prepare import load_stats
 from turkbert.errors import config_error
 from turkbert.model import load_stock_config
 from turkbert.training.sampler import plan_stages
@@ -35,6 +36,7 @@ ASSUMPTIONS = (
     "scaling efficiency " + ", ".join(f"{share:.2f} on {n}" for n, share in SCALING_EFFICIENCY.items()) + " GPUs",
     f"{DOLLARS_PER_GPU_HOUR:.2f} US dollars a GPU-hour (offers of an H100 lie between about 2 and 4)",
     f"two CPU cores {CPU_FLOPS / 1e12:.2f} TFLOP/s ({CPU_TOKENS_PER_SECOND:,} tokens/s of 4 layers x 256 in bf16)",
+    f"a step takes {1000 * BUSY_STEP_SECONDS:.0f} ms at least, however small the model and the batch",
 )
 
 
@@ -46,10 +48,17 @@ class StageCost:
     num_steps: int
     rows_per_step: int
     flop_per_token: float
+    num_rows: int | None = None  # prepared for training; None where there are none yet
 
     @property
     def tokens(self) -> int:
+        """Of all steps, padding included."""
         return self.num_steps * self.rows_per_step * self.block_size
+
+    @property
+    def passes(self) -> float | None:
+        """How often the prepared rows are passed over."""
+        return self.num_steps * self.rows_per_step / self.num_rows if self.num_rows else None
 
 
 @dataclass(frozen=True)
@@ -64,19 +73,22 @@ class RunCost:
 
     @property
     def num_steps(self) -> int:
+        """Of all stages."""
         return sum(stage.num_steps for stage in self.stages)
 
     @property
     def tokens(self) -> int:
+        """Of all stages, padding included."""
         return sum(stage.tokens for stage in self.stages)
 
     @property
     def flop(self) -> float:
+        """Of all stages, forward and backward."""
         return sum(stage.tokens * stage.flop_per_token for stage in self.stages)
 
 
 def estimate_run(args: RunArguments, num_processes: int | None = None) -> RunCost:
-    """Reckon a run from its settings; needs neither data, nor a tokenizer, nor a device.
+    """Reckon a run from its settings; needs neither data (but tells passes over it), nor a tokenizer, nor a device.
 
     Args:
         num_processes: those that share the run; None: as many as the launcher started.
@@ -95,11 +107,19 @@ def estimate_run(args: RunArguments, num_processes: int | None = None) -> RunCos
             stage.last_step - stage.first_step,
             stage.batch_size * accumulation * processes,
             flop_per_token(**_matrices(sizes), block_size=stage.block_size, mlm_probability=args.data.mlm_probability),
+            _prepared_rows(args.data.data_dir, stage.block_size),
         )
         for stage in plan
     ]
     peak_tflops = args.setting("peak_tflops")
     return RunCost(sizes, stages, processes, checkpoints_kept(args), peak_tflops * 1e12 if peak_tflops else PEAK)
+
+
+def _prepared_rows(data_dir: str, block_size: int) -> int | None:
+    try:
+        return load_stats(data_dir, block_size)["train"]["rows"]
+    except (OSError, ValueError, LookupError):
+        return None
 
 
 def model_sizes(args: RunArguments) -> dict[str, int]:
@@ -141,6 +161,7 @@ def describe(cost: RunCost) -> str:
         f"{shape}: {short(parameters)} parameters",
         "",
         *_stage_table(cost),
+        *_passes_note(cost),
         f"Rows a step are those of {processes}; the same settings on N times as many cost N times as much.",
         "",
         *_device_table(cost),
@@ -156,11 +177,18 @@ def describe(cost: RunCost) -> str:
 
 
 def _stage_table(cost: RunCost) -> list[str]:
-    lines = [f"{'block size':>10}{'steps':>12}{'rows a step':>14}{'tokens':>12}{'MFLOP a token':>16}"]
+    lines = [f"{'block size':>10}{'steps':>12}{'rows a step':>14}{'tokens':>12}{'passes':>10}{'MFLOP a token':>16}"]
     for stage in cost.stages:
         counts = f"{stage.block_size:>10,}{stage.num_steps:>12,}{stage.rows_per_step:>14,}{short(stage.tokens):>12}"
-        lines.append(f"{counts}{amount(stage.flop_per_token / 1e6, 1):>16}")
-    return [*lines, f"{'all':>10}{cost.num_steps:>12,}{'':>14}{short(cost.tokens):>12}{cost.flop:>11.2e} FLOP"]
+        passes = "?" if stage.passes is None else amount(stage.passes, 1)
+        lines.append(f"{counts}{passes:>10}{amount(stage.flop_per_token / 1e6, 1):>16}")
+    return [*lines, f"{'all':>10}{cost.num_steps:>12,}{'':>14}{short(cost.tokens):>12}{'':>10}{cost.flop:>11.2e} FLOP"]
+
+
+def _passes_note(cost: RunCost) -> list[str]:
+    if all(stage.passes is not None for stage in cost.stages):
+        return []
+    return ["Passes are over the rows of data_dir; those with a ? are not prepared yet."]
 
 
 def _device_table(cost: RunCost) -> list[str]:
@@ -168,16 +196,17 @@ def _device_table(cost: RunCost) -> list[str]:
     fewest_rows = min(stage.rows_per_step for stage in cost.stages)
     marked = False
     for devices in SCALING_EFFICIENCY:
-        seconds = gpu_seconds(cost.flop, devices, cost.peak)
+        busy, least = gpu_seconds(cost.flop, devices, cost.peak), cost.num_steps * BUSY_STEP_SECONDS
+        seconds = max(busy, least)
         hours = devices * seconds / 3600
-        idle = fewest_rows < devices or seconds / cost.num_steps < BUSY_STEP_SECONDS
+        idle = fewest_rows < devices or busy < least
         marked |= idle
         name = f"{devices} GPU{'s' * (devices > 1)}{' *' * idle}"
         lines.append(f"{name:<14}{duration(seconds):>10}{amount(hours):>12}{amount(hours * DOLLARS_PER_GPU_HOUR):>12}")
     lines.append(f"{'2 CPU cores':<14}{duration(cost.flop / CPU_FLOPS):>10}{'-':>12}{'-':>12}")
     if marked:
         shortest = f"{1000 * BUSY_STEP_SECONDS:.0f} ms"
-        lines.append(f"* Steps under {shortest}, or less than a row a GPU, leave GPUs idle: it will take longer.")
+        lines.append(f"* GPUs idle: a step has less than a row a GPU, or is so short that it takes {shortest}.")
         lines.append("  Larger stage_batch_sizes with fewer max_steps use them better.")
     return lines
 

@@ -9,11 +9,11 @@ from datasets import Dataset
 from transformers import PreTrainedTokenizerFast
 
 from turkbert.arguments import RunArguments
-from turkbert.artifacts import read_manifest
 from turkbert.data.collator import IGNORED
-from turkbert.data.prepare import build_collator, load_prepared
-from turkbert.errors import CORRUPT_ARTIFACT, UserError, config_error
-from turkbert.tokenization import load_tokenizer, tokenizer_hash
+from turkbert.data.prepare import build_collator, check_tokenizer, load_prepared
+from turkbert.errors import config_error
+from turkbert.hub_ids import is_hub_id
+from turkbert.tokenization import load_tokenizer
 from turkbert.training.run import build_model
 from turkbert.training.sampler import EvaluationRows
 from turkbert.training.trainer import PretrainingTrainer
@@ -37,15 +37,10 @@ def evaluate_model(args: RunArguments) -> dict[str, float]:
         raise config_error("model_name_or_path", "no model is named", "add --model_name_or_path FOLDER_OR_ID")
     rows = load_prepared(args.data.data_dir, args.data.block_sizes)
     tokenizer_dir = args.tokenizer.tokenizer_dir
-    if "/" not in tokenizer_dir and not Path(tokenizer_dir).is_dir():  # a folder to all scripts, never a Hub id
+    if not is_hub_id(tokenizer_dir) and not Path(tokenizer_dir).is_dir():
         raise config_error("tokenizer_dir", f"there is no folder {tokenizer_dir}", "name the one of the rows")
     tokenizer = load_tokenizer(tokenizer_dir)
-    made_with = read_manifest(Path(args.data.data_dir, "tokens"))
-    if made_with is None:
-        mend = "run scripts/prepare_data.py"
-        raise UserError(Path(args.data.data_dir, "tokens"), "no valid MANIFEST.json", mend, CORRUPT_ARTIFACT)
-    if made_with["key"]["tokenizer"] != tokenizer_hash(tokenizer):
-        raise config_error(args.data.data_dir, "made with another tokenizer", "name that one in tokenizer_dir")
+    check_tokenizer(args.data.data_dir, tokenizer)
     training = args.training()
     collator = build_collator(args, tokenizer, training.seed)
     model = build_model(args, tokenizer, checkpoint=None)

@@ -47,7 +47,7 @@ class PreemptionCallback(TrainerCallback):
             self._agreement = Agreement()
 
     def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs):
-        self._restore()
+        self.stop_listening()
         if self._agreement is not None:
             self._agreement.close()
 
@@ -63,9 +63,10 @@ class PreemptionCallback(TrainerCallback):
 
     def _handle(self, number: int, frame: object) -> None:
         self._told = True
-        self._restore()
+        self.stop_listening()
 
-    def _restore(self) -> None:
+    def stop_listening(self) -> None:
+        """Give the signals back; after an error in training too, or worker processes made later would inherit this."""
         for number, handler in self._old_handlers.items():
             signal.signal(number, handler)
         self._old_handlers = {}

@@ -147,6 +147,7 @@ def pretrain(
             stack.callback(pusher.stop, output_dir)
         preemption = PreemptionCallback(trainer.accelerator)
         trainer.add_callback(preemption)
+        stack.callback(preemption.stop_listening)
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         if preemption.preempted:
             trainer.accelerator.end_training()

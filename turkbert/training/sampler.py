@@ -90,6 +90,11 @@ class StagedBatchSampler(Sampler[list[int]]):
             for stage in self.stages
         )
 
+    def passes_before(self, step: int) -> float:
+        """How often the rows of the stage that step `step - 1` belongs to have been passed over by then."""
+        stage = self.stage_of(max(step - 1, 0))
+        return (step - stage.first_step) * self.rows_of_step(stage.first_step) / stage.num_rows
+
     def rows_of(self, number: int) -> BatchRows:
         """What is in this process's micro-batch `number`."""
         step, micro_batch = divmod(number, self.gradient_accumulation_steps)

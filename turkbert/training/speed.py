@@ -4,6 +4,7 @@
                    block_size=128, mlm_probability=0.15)  ->  545e6
 """
 
+import re
 import resource
 import sys
 import time
@@ -12,11 +13,14 @@ import torch
 
 from turkbert.training.sampler import StagedBatchSampler
 
-# Dense bf16 (V100, T4: fp16) FLOP/s by a part of the device's name, from the makers' data sheets; the first that fits.
+# Dense bf16 (V100, T4: fp16) FLOP/s by words of the device's name, from the makers' data sheets; the first that fits.
 PEAK_FLOPS = {
     "B200": 2250e12,
+    "H200 NVL": 835e12,
     "H200": 989e12,
+    "GH200": 989e12,
     "H100 PCIe": 756e12,
+    "H100 NVL": 835e12,
     "H100": 989e12,
     "A100": 312e12,
     "L40S": 362e12,
@@ -27,6 +31,7 @@ PEAK_FLOPS = {
     "RTX 4090": 165e12,
     "RTX 3090": 71e12,
 }
+_OTHER_CARDS = r"(?! (Ti|D|Laptop)\b)"  # what follows the name of a card of another speed
 
 
 def flop_per_token(
@@ -56,7 +61,8 @@ def peak_flops(device: torch.device) -> float | None:
     if device.type != "cuda":
         return None
     name = torch.cuda.get_device_name(device)
-    return next((peak for part, peak in PEAK_FLOPS.items() if part in name), None)
+    fits = (peak for words, peak in PEAK_FLOPS.items() if re.search(rf"\b{words}\b{_OTHER_CARDS}", name))
+    return next(fits, None)
 
 
 def peak_memory(device: torch.device) -> int:
@@ -112,7 +118,8 @@ class SpeedMeter:
         }
         if self.peak:
             flop = sum(rows * stage.block_size * self.flop_per_token[stage.block_size] for stage, rows in steps)
-            figures["mfu"] = flop / seconds / (self.peak * self.sampler.world_size)
+            useful = flop * useful_tokens / max(tokens, 1)  # padding costs as much as text and teaches nothing
+            figures["mfu"] = useful / seconds / (self.peak * self.sampler.world_size)
         self.step = step
         self._reset()
         return figures

@@ -293,6 +293,9 @@ class PretrainingTrainer(Trainer):
             }
             self._task_losses.zero_()
             self._report_bad_steps(since, step)
+        logs.pop("train_samples_per_second", None)  # Trainer reckons it with a batch size that is not the stages'
+        if self.state.epoch is not None:  # Trainer's own is the share of max_steps
+            self.state.epoch = self.sampler.passes_before(self.state.global_step)
         super().log(logs, start_time)
 
     # ---- checkpoints

@@ -1,0 +1,38 @@
+"""What all scripts have in common: Ctrl-C while the libraries load, and a reader of the output that goes."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from turkbert.console import show
+
+SCRIPTS = sorted((Path(__file__).parents[1] / "scripts").glob("*.py"))
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
+def test_interrupt_while_the_libraries_load_is_one_line(script, tmp_path):
+    package = tmp_path / "turkbert" / "__init__.py"
+    package.parent.mkdir()
+    package.write_text("raise KeyboardInterrupt")
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, env=environment)
+    assert done.returncode == 130
+    assert done.stderr == "turkbert: error: interrupted; run the same command again\n"
+
+
+def test_a_reader_that_goes_ends_the_output_without_a_word(monkeypatch):
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    with os.fdopen(write_end, "w") as stdout:
+        monkeypatch.setattr(sys, "stdout", stdout)
+        show(["a line\n"] * 50_000)
+        show(["and another\n"])
+        stdout.write("at the exit\n")
+
+
+def test_show(capsys):
+    show(f"{number}\n" for number in range(3))
+    assert capsys.readouterr().out == "0\n1\n2\n"
