@@ -44,7 +44,7 @@ class Watch(TrainerCallback):
         return call
 
     def on_log(self, args, state, control, **kwargs):
-        self.active = True
+        self.active = state.global_step < state.max_steps
 
     def on_step_end(self, args, state, control, **kwargs):
         if control.should_log:
@@ -61,7 +61,7 @@ watch = Watch()
 trainer.add_callback(watch)  # the last one, after all that may ask for a log
 trainer.train()
 watch.active = False
-report = {"steps": watch.steps, "reads": watch.reads}
+report = {"steps": watch.steps, "reads": list(watch.reads)}
 watch.active = True
 torch.ones(1).item()
 report["seen"] = len(watch.reads) - len(report["reads"])
