@@ -15,6 +15,7 @@ import random
 import shutil
 import signal
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable
@@ -24,6 +25,7 @@ from typing import Any
 
 import torch
 from safetensors.torch import load_file
+from tqdm.std import tqdm
 
 SAVE_SECONDS = 0.06  # a kill that is to fall inside a save comes up to so long after its beginning
 LIVELY_SECONDS = 1.5  # other kills come up to so long after the start of a life
@@ -74,6 +76,7 @@ def fork(function: Callable[[], Any], log: Path) -> int:
     try:
         sys.stdout = sys.stderr = open(log, "a", buffering=1)
         os.dup2(sys.stderr.fileno(), 2)
+        _renew_locks()
         logging.basicConfig(level=logging.INFO, stream=sys.stderr, force=True)
         function()
         code = 0
@@ -83,6 +86,13 @@ def fork(function: Callable[[], Any], log: Path) -> int:
         traceback.print_exc()
     finally:
         os._exit(code if isinstance(code, int) else 1)
+
+
+def _renew_locks(bar: type[tqdm] = tqdm) -> None:
+    """Progress bars have a semaphore that all forks share: one that is killed in it would stop all later ones."""
+    bar.set_lock(threading.RLock())
+    for kind in bar.__subclasses__():
+        _renew_locks(kind)
 
 
 def wait(process: int, seconds: float = LIFE_SECONDS) -> int:
