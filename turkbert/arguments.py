@@ -339,9 +339,11 @@ def _optional_keys() -> set[str]:
     return {name for name, hint in hints.items() if type(None) in get_args(hint)}
 
 
-def _list_keys() -> set[str]:
+def _keys_of(kind: type) -> set[str]:
+    """The keys whose values may be a list, or a dict."""
     hints = {name: hint for group in (*GROUPS, PretrainingArguments) for name, hint in get_type_hints(group).items()}
-    return {name for name, hint in hints.items() if list in (get_origin(hint), *map(get_origin, get_args(hint)))}
+    parts = {name: (hint, *get_args(hint)) for name, hint in hints.items()}
+    return {name for name, some in parts.items() if kind in (*some, *map(get_origin, some))}
 
 
 def field_default(group: type, name: str) -> Any:
@@ -381,12 +383,14 @@ def _read_config(path: Path, parser: HfArgumentParser) -> dict[str, Any]:
                 raise config_error(path, f"{name} is null", "give a value, or leave the key out")
             nulls[name] = None
         elif value == []:  # the command line cannot say that; what it means is for check_arguments to judge
-            if name not in _list_keys():
+            if name not in _keys_of(list):
                 raise config_error(path, f"{name} is []", "give a value, or leave the key out")
             nulls[name] = value
         elif isinstance(value, list):
             words += [f"--{name}", *map(str, value)]
         elif isinstance(value, dict):
+            if name not in _keys_of(dict):
+                raise config_error(path, f"{name} is a JSON object", "give a plain value")
             words += [f"--{name}={json.dumps(value)}"]
         else:
             words += [f"--{name}={str(value).lower() if isinstance(value, bool) else value}"]
@@ -483,11 +487,9 @@ def _check_folders(args: RunArguments) -> None:
     folders = {
         "output_dir": args.output_dir, "data_dir": args.data.data_dir, "tokenizer_dir": args.tokenizer.tokenizer_dir,
     }  # fmt: skip
-    paths = {name: Path(folder).resolve() for name, folder in folders.items()}
     for name, folder in folders.items():
-        blocking = next((path for path in [Path(folder), *Path(folder).parents] if path.is_file()), None)
-        if blocking:
-            raise config_error(name, f"{blocking} is a file", "name a folder")
+        _check_folder(name, folder)
+    paths = {name: Path(folder).resolve() for name, folder in folders.items()}
     data_dir, tokenizer_dir = paths["data_dir"], paths["tokenizer_dir"]
     for name in ("output_dir", "tokenizer_dir"):
         stage = paths[name].relative_to(data_dir).parts[:1] if data_dir in paths[name].parents else ()
@@ -499,6 +501,18 @@ def _check_folders(args: RunArguments) -> None:
         if tokenizer_dir in (paths[name], *paths[name].parents):
             what = f"{folders[name]} is tokenizer_dir or lies in it"
             raise config_error(name, what, "choose another folder: a new tokenizer replaces all that is there")
+
+
+def _check_folder(name: str, folder: str) -> None:
+    try:
+        os.stat(folder)
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        pass  # it may be made later; what stands in its way is found below
+    except (OSError, ValueError) as error:
+        raise config_error(name, f"no name of a folder ({error})", "choose another one") from error
+    blocking = next((path for path in [Path(folder), *Path(folder).parents] if path.is_file()), None)
+    if blocking:
+        raise config_error(name, f"{blocking} is a file", "name a folder")
 
 
 def _check_trackers(report_to: str | list[str] | None) -> None:

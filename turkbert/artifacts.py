@@ -120,12 +120,13 @@ def all_or_none() -> Iterator[None]:
     _kept_aside = []
     try:
         yield
-        for final in _kept_aside:
-            remove(_old(final))
     except Exception:
         for final in reversed(_kept_aside):
             _put_back(final)
         raise
+    else:
+        for final in _kept_aside:
+            remove(_old(final))
     finally:
         _kept_aside = None
 

@@ -76,8 +76,7 @@ def fork(function: Callable[[], Any], log: Path) -> int:
     try:
         sys.stdout = sys.stderr = open(log, "a", buffering=1)
         os.dup2(sys.stderr.fileno(), 2)
-        # That of the parent is a semaphore which all forks share: one killed in it would stop all later ones.
-        tqdm.set_lock(threading.RLock())
+        _renew_locks()
         logging.basicConfig(level=logging.INFO, stream=sys.stderr, force=True)
         function()
         code = 0
@@ -87,6 +86,13 @@ def fork(function: Callable[[], Any], log: Path) -> int:
         traceback.print_exc()
     finally:
         os._exit(code if isinstance(code, int) else 1)
+
+
+def _renew_locks(bar: type[tqdm] = tqdm) -> None:
+    """Progress bars have a semaphore that all forks share: one that is killed in it would stop all later ones."""
+    bar.set_lock(threading.RLock())
+    for kind in bar.__subclasses__():
+        _renew_locks(kind)
 
 
 def wait(process: int, seconds: float = LIFE_SECONDS) -> int:

@@ -96,7 +96,7 @@ class PreparedData(NamedTuple):
 def prepare_dataset(args: RunArguments) -> PreparedData:
     """Build what is missing, the tokenizer included, and load the rows of every block size.
 
-    With `overwrite` the folders that an error comes too late for are put back.
+    With `overwrite`, an error in any stage puts back the folders that the earlier ones replaced.
 
     Raises:
         UserError: input that cannot be used, or a folder that was made with other settings.

@@ -1,18 +1,20 @@
-"""Run by test_waiting under torchrun: trains the given config and reports what reads a tensor between two logs.
+"""What test_waiting runs in two processes: a run that reports what reads a tensor between two logs.
 
 On a GPU each of these would wait for the device. The tensors of a batch and of the ranks' agreement are on the host on
 any machine, so the functions that handle them may read them.
 """
 
 import json
-import sys
+import os
 import traceback
+from pathlib import Path
 
 import torch
+from accelerate.state import AcceleratorState
 from transformers import TrainerCallback
 
-from turkbert.arguments import parse_args
-from turkbert.data.prepare import prepare_dataset
+from turkbert.arguments import RunArguments
+from turkbert.data.prepare import PreparedData
 from turkbert.training.preemption import PreemptionCallback
 from turkbert.training.run import build_trainer
 
@@ -44,7 +46,7 @@ class Watch(TrainerCallback):
         return call
 
     def on_log(self, args, state, control, **kwargs):
-        self.active = True
+        self.active = state.global_step < state.max_steps
 
     def on_step_end(self, args, state, control, **kwargs):
         if control.should_log:
@@ -53,19 +55,20 @@ class Watch(TrainerCallback):
             self.steps.append(state.global_step)
 
 
-args = parse_args([sys.argv[1]])
-prepared = prepare_dataset(args)
-trainer = build_trainer(args, args.training(), prepared.tokenizer, prepared.rows, checkpoint=None)
-trainer.add_callback(PreemptionCallback(trainer.accelerator))
-watch = Watch()
-trainer.add_callback(watch)  # the last one, after all that may ask for a log
-trainer.train()
-watch.active = False
-report = {"steps": watch.steps, "reads": watch.reads}
-watch.active = True
-torch.ones(1).item()
-report["seen"] = len(watch.reads) - len(report["reads"])
-with open(f"{sys.argv[2]}.{trainer.args.process_index}", "w") as file:
-    json.dump(report, file)
-trainer.accelerator.wait_for_everyone()
-trainer.accelerator.end_training()
+def train_watched(rank: int, port: int, args: RunArguments, prepared: PreparedData, report: Path) -> None:
+    """One of two ranks, in a forked process."""
+    torch.set_num_threads(1)  # the threads of the parent are not there
+    AcceleratorState._reset_state(reset_partial_state=True)
+    names = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    os.environ |= {name: str(value) for name, value in names.items()}
+    trainer = build_trainer(args, args.training(), prepared.tokenizer, prepared.rows, checkpoint=None)
+    trainer.add_callback(PreemptionCallback(trainer.accelerator))
+    watch = Watch()
+    trainer.add_callback(watch)  # the last one, after all that may ask for a log
+    trainer.train()
+    found = {"steps": watch.steps, "reads": list(watch.reads)}
+    watch.active = True
+    torch.ones(1).item()
+    found["seen"] = len(watch.reads) - len(found["reads"])
+    report.with_suffix(f".{rank}").write_text(json.dumps(found))
+    trainer.accelerator.end_training()
