@@ -355,10 +355,12 @@ def _read_config(path: Path, parser: HfArgumentParser) -> dict[str, Any]:
     if path.suffix != ".json":
         raise config_error(path, "a config is a flat .json file", "name one, or write keys as --key value")
     try:
+        if path.stat().st_size > _MAX_CONFIG_BYTES:
+            raise config_error(path, f"over {_MAX_CONFIG_BYTES:,} bytes", "a config has a line for each key")
         settings = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise config_error(path, "no such file", f"the current folder is {Path.cwd().name}/") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise config_error(path, f"not readable as JSON ({error})", "mend the file") from None
     if not isinstance(settings, dict):
         raise config_error(path, "not a JSON object", "write {\"key\": value, ...}")
@@ -464,6 +466,7 @@ def _check_trackers(report_to: str | list[str] | None) -> None:
         )
 
 
+_MAX_CONFIG_BYTES = 1_000_000
 _HUGE = sys.float_info.max  # anything but infinity
 _RANGES = {
     "drop_short_lines": (0, _HUGE, "0 or more words"),

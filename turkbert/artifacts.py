@@ -50,16 +50,23 @@ def staged(final: Path, key: dict[str, Any], run: dict[str, Any] | None = None, 
     staging = final.with_name(f"_staging-{final.name}")
     remove(staging)
     check_room(final, need_bytes)
-    try:
+    with room_or_nothing(staging, final, need_bytes):
         staging.mkdir(parents=True)
         yield staging
         write_manifest(staging, key, run)
         replace_folder(staging, final)
+
+
+@contextmanager
+def room_or_nothing(staging: Path, final: Path | None = None, need_bytes: int = 0) -> Iterator[None]:
+    """Take `staging` away whatever happens, and say in one line if it was the disk that had no room for it."""
+    try:
+        yield
     except OSError as error:
         if error.errno not in FULL:
             raise
         shutil.rmtree(staging, ignore_errors=True)
-        raise _no_room(final, need_bytes) from error
+        raise _no_room(final or staging.parent, need_bytes) from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)
 
@@ -129,10 +136,11 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
     try:
         if path.stat().st_size > _MAX_MANIFEST_BYTES:
             return None
-        manifest = json.loads(path.read_text("utf-8"))
+        text = path.read_text("utf-8")
+        manifest = json.loads(text)
         own_hash = manifest.pop("sha256", None)  # older ones have none
         entries = [_is_entry(name, facts) for name, facts in manifest["files"].items()]
-        is_whole = own_hash in (None, _content_hash(manifest))
+        is_whole = text.endswith("\n") and own_hash in (None, _content_hash(manifest))
         is_sound = isinstance(manifest["key"], dict) and isinstance(manifest.get("run", {}), dict)
         return manifest if is_whole and is_sound and all(entries) else None
     except (OSError, ValueError, LookupError, AttributeError, TypeError, RecursionError):

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import os
 import shutil
 import signal
@@ -35,6 +36,7 @@ def wait_for(process: subprocess.Popen, words: str) -> None:
             return
 
 
+# R10
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_told_to_end_it_saves_and_goes_on_exactly(tiny_dir, prepared, tmp_path, number):
     output_dir = tmp_path / "out"
@@ -59,15 +61,15 @@ def test_told_to_end_it_saves_and_goes_on_exactly(tiny_dir, prepared, tmp_path, 
 
 @pytest.fixture
 def poisoned(tiny_dir, prepared, tmp_path):
-    """A trainer whose loss is NaN at the steps in `.bad`."""
+    """A trainer whose loss is `.poison` (NaN) at the steps in `.bad`."""
     args = tiny_arguments(tiny_dir, tmp_path / "out", eval_strategy="no", save_steps=10, logging_steps=5)
     trainer = build_trainer(args, args.training(), prepared.tokenizer, prepared.rows, checkpoint=None)
-    trainer.bad = set()
+    trainer.bad, trainer.poison = set(), float("nan")
     compute_loss = trainer.compute_loss
 
     def with_nan(model, inputs, **kwargs):
         loss = compute_loss(model, inputs, **kwargs)
-        return loss * float("nan") if trainer.state.global_step in trainer.bad else loss
+        return loss * trainer.poison if trainer.state.global_step in trainer.bad else loss
 
     trainer.compute_loss = with_nan
     trainer.seen = []
@@ -81,8 +83,10 @@ def poisoned(tiny_dir, prepared, tmp_path):
     return trainer
 
 
-def test_step_that_is_not_finite_changes_nothing_and_is_named(poisoned, caplog):
-    poisoned.bad = {3}
+# R9
+@pytest.mark.parametrize("poison", [float("nan"), float("inf"), float("-inf")])
+def test_step_that_is_not_finite_changes_nothing_and_is_named(poisoned, caplog, poison):
+    poisoned.bad, poisoned.poison = {3}, poison
     with caplog.at_level(logging.WARNING):
         poisoned.train()
     before, after, later = poisoned.seen[3:6]
@@ -90,6 +94,13 @@ def test_step_that_is_not_finite_changes_nothing_and_is_named(poisoned, caplog):
     assert not all(torch.equal(a, b) for a, b in zip(after, later, strict=True))
     assert "steps 0 to 5: 1 had a gradient that is not finite" in caplog.text
     assert all(parameter.isfinite().all() for parameter in poisoned.model.parameters())
+    moments = [tensor for state in poisoned.optimizer.state.values() for tensor in state.values()]
+    assert moments and all(tensor.isfinite().all() for tensor in moments)
+    checkpoint = find_checkpoint(Path(poisoned.args.output_dir))
+    assert checkpoint.name == "checkpoint-10"
+    assert all(tensor.isfinite().all() for tensor in load_file(checkpoint / "model.safetensors").values())
+    shown = [log["loss"] for log in poisoned.state.log_history if "loss" in log]
+    assert not math.isfinite(shown[0]) and math.isfinite(shown[1])  # never shown as 0.0
 
 
 def test_several_in_a_row_stop_the_run(poisoned):
@@ -98,9 +109,22 @@ def test_several_in_a_row_stop_the_run(poisoned):
         poisoned.train()
 
 
-def test_weights_that_are_not_finite_are_never_saved(poisoned):
-    with torch.no_grad():
-        next(poisoned.model.parameters()).fill_(float("inf"))
-    with pytest.raises(UserError, match="nothing is saved"):
-        poisoned._save_checkpoint(poisoned.model, None)
-    assert find_checkpoint(Path(poisoned.args.output_dir)) is None
+@pytest.mark.parametrize("poison", [float("nan"), float("inf")])
+@pytest.mark.parametrize("what", ["weights", "moments"])
+def test_what_is_not_finite_is_never_saved(poisoned, what, poison):
+    """One number among all the weights, or among what the optimizer remembers, an hour after the last whole save."""
+    save = poisoned._save_checkpoint
+
+    def spoil_and_save(model, trial):
+        if poisoned.state.global_step == 10:
+            weight = list(model.parameters())[3]
+            spoiled = weight if what == "weights" else poisoned.optimizer.state[weight]["exp_avg_sq"]
+            spoiled.data.view(-1)[-1] = poison
+        save(model, trial)
+
+    poisoned.args.save_steps = poisoned.state.save_steps = 5
+    poisoned._save_checkpoint = spoil_and_save
+    with pytest.raises(UserError, match=f"{what}.* are not finite, so nothing is saved"):
+        poisoned.train()
+    output_dir = Path(poisoned.args.output_dir)
+    assert find_checkpoint(output_dir).name != "checkpoint-10" and not list(output_dir.glob("*checkpoint-10"))

@@ -37,6 +37,9 @@ T = TypeVar("T")
 PREFIX = "checkpoint-"
 RUN = "RUN.json"
 _UNKNOWN_RUN: dict[str, Any] = {"run_id": "", "parents": []}
+_LOAD_ERRORS = (
+    UnpicklingError, SafetensorError, RuntimeError, EOFError, LookupError, TypeError, ValueError, OSError,
+)  # fmt: skip
 _LOADABLE = (".pt", ".pth", ".bin", ".safetensors", ".metadata", ".distcp")
 
 
@@ -185,17 +188,17 @@ def decided(decide: Callable[[], T]) -> T:
     """What the main process decides, in every process; its refusal ends them all, none waits for a rank that is gone.
 
     Raises:
-        UserError: of the main process.
+        UserError, OSError: of the main process.
     """
     outcome: list[Any] = [None]
     if is_main_process():
         try:
             outcome = [decide()]
-        except UserError as refusal:
+        except (UserError, OSError) as refusal:
             outcome = [refusal]
     if PartialState().num_processes > 1:
         broadcast_object_list(outcome)
-    if isinstance(outcome[0], UserError):
+    if isinstance(outcome[0], UserError | OSError):
         raise outcome[0]
     return outcome[0]
 
@@ -226,7 +229,9 @@ def load_errors(folder: str | os.PathLike | None) -> Iterator[None]:
     """What torch, transformers and safetensors raise for files that are none of a checkpoint, as one line."""
     try:
         yield
-    except (UnpicklingError, SafetensorError, RuntimeError, EOFError, LookupError, TypeError, ValueError) as error:
+    except _LOAD_ERRORS as error:
+        if isinstance(error, OSError) and error.errno is not None:  # of the system; transformers' own have no number
+            raise
         reason = str(error).strip().split("\n")[0].partition(". ")[0] or type(error).__name__
         mend = "resume from another checkpoint"
         raise UserError(folder or "checkpoint", f"cannot be loaded ({reason})", mend, CORRUPT_ARTIFACT) from error
@@ -241,7 +246,7 @@ def write_errors(folder: Path) -> Iterator[None]:
         number = re.search(r"os error (\d+)", str(error))
         raise OSError(int(number[1]) if number else errno.EIO, str(error)) from error
     except RuntimeError as error:
-        if "PytorchStreamWriter" not in str(error) and "inline_container" not in str(error):
+        if not any(word in str(error) for word in ("PytorchStreamWriter", "inline_container", "iostream")):
             raise
         raise OSError(_why_not_written(folder), str(error)) from error
 

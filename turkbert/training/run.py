@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import logging
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from turkbert.artifacts import (
     publish,
     read_manifest,
     remove,
+    room_or_nothing,
     write_json,
 )
 from turkbert.data.prepare import build_collator, load_stats
@@ -424,7 +424,7 @@ def _is_overwriting(output_dir: Path, contract: dict[str, Any], allowed: list[st
     try:
         old = json.loads((output_dir / OVERWRITING).read_text("utf-8"))
         return all(name in allowed or old.get(name) == value for name, value in contract.items())
-    except (OSError, ValueError, AttributeError):
+    except (OSError, ValueError, AttributeError, RecursionError):
         return False
 
 
@@ -433,12 +433,11 @@ def _publish(args: RunArguments, trainer: PretrainingTrainer, result: RunResult,
     output_dir = Path(trainer.args.output_dir)
     staging = output_dir / "_staging-model"
     remove(staging)
-    staging.mkdir()
-    with write_errors(staging):
+    with room_or_nothing(staging), write_errors(staging):
+        staging.mkdir()
         _write_model(args, trainer, result, staging)
-    publish(staging, output_dir, contract, trainer.describe_run())
+        publish(staging, output_dir, contract, trainer.describe_run())
     (output_dir / OVERWRITING).unlink(missing_ok=True)
-    os.rmdir(staging)
     logger.info("%s: model, tokenizer and card written (%s)", output_dir, MANIFEST)
 
 

@@ -7,7 +7,7 @@
 import json
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from operator import itemgetter
 from pathlib import Path
@@ -17,7 +17,6 @@ import torch
 import torch.nn.functional as F
 from datasets import DatasetDict
 from torch.distributed.tensor import DTensor
-from torch.nn.utils import get_total_norm
 from torch.utils.data import DataLoader
 from transformers import PreTrainedTokenizerFast, Trainer
 from transformers.trainer_utils import EvalLoopOutput
@@ -267,6 +266,13 @@ class PretrainingTrainer(Trainer):
 
     # ---- logs
 
+    def _maybe_log_save_evaluate(self, tr_loss, *args, **kwargs) -> None:
+        """Trainer begins its next sum of losses by subtracting the last from itself, which keeps a NaN for good."""
+        logs = self.control.should_log
+        super()._maybe_log_save_evaluate(tr_loss, *args, **kwargs)
+        if logs:
+            tr_loss.nan_to_num_(0.0)
+
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Add the two losses and the speed since the last log to Trainer's own values."""
         if "loss" in logs and self.is_in_train:
@@ -316,8 +322,8 @@ class PretrainingTrainer(Trainer):
         """Raises: UserError if a weight or a moment of the optimizer is not finite; such a model is worth no file."""
         for what, tensors in (("weights", self.model.parameters()), ("moments of the optimizer", self._moments())):
             mine = [tensor.to_local() if isinstance(tensor, DTensor) else tensor for tensor in tensors]
-            is_bad = ~get_total_norm(mine, float("inf")).isfinite()
-            if self.accelerator.reduce(is_bad.to(self.args.device, torch.float32), "sum") > 0:
+            is_bad = torch.tensor(float(not all_finite(mine)), device=self.args.device)
+            if self.accelerator.reduce(is_bad, "sum") > 0:
                 where, mend = f"step {self.state.global_step}", "lower learning_rate and run again"
                 raise UserError(where, f"{what} are not finite, so nothing is saved", mend)
 
@@ -396,6 +402,15 @@ class PretrainingTrainer(Trainer):
         save_tokenizer(self.processing_class, output_dir)
         settings = json.dumps(self.args.to_sanitized_dict(), indent=1, ensure_ascii=False)
         Path(output_dir, "training_args.json").write_text(settings + "\n", "utf-8")
+
+
+@torch.no_grad()
+def all_finite(tensors: Iterable[torch.Tensor]) -> bool:
+    """Whether no number among them is NaN or infinite."""
+    tensors = [tensor for tensor in tensors if tensor.numel()]
+    if not tensors or torch.stack([tensor.sum().float().cpu() for tensor in tensors]).isfinite().all():
+        return True  # a sum is several times as fast as looking at each number, and one bad number spoils it
+    return all(bool(tensor.isfinite().all()) for tensor in tensors)  # but large numbers can spoil it too
 
 
 def _without(name: str, parts: tuple[str, ...]) -> str:

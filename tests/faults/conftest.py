@@ -1,0 +1,3 @@
+"""The tiny prepared data of tests/training."""
+
+from tests.training.conftest import prepared, tiny_dir  # noqa: F401
