@@ -8,11 +8,15 @@ import os
 import sys
 from pathlib import Path
 
-from turkbert.arguments import MLFLOW_ENVIRONMENT
-from turkbert.console import set_up_script
-from turkbert.errors import ENVIRONMENT, UserError, config_error, user_errors
-from turkbert.training.run_record import RUN_FILE, read_record
-from turkbert.training.tracking import replay
+try:
+    from turkbert.arguments import MLFLOW_ENVIRONMENT
+    from turkbert.console import set_up_script
+    from turkbert.errors import ENVIRONMENT, UserError, config_error, user_errors
+    from turkbert.training.run_record import RUN_FILE, read_record
+    from turkbert.training.tracking import replay
+except KeyboardInterrupt:  # the libraries take seconds to load
+    sys.stderr.write("turkbert: error: interrupted; run the same command again\n")
+    sys.exit(130)
 
 
 def main() -> None:

@@ -30,7 +30,8 @@ def labelled_cross_entropy(
     if torch.is_autocast_enabled(device):
         dtype = torch.get_autocast_dtype(device)
         hidden, weight, bias = hidden.to(dtype), weight.to(dtype), bias.to(dtype)
-    return _LabelledCrossEntropy.apply(hidden, weight, bias, labels, _CHUNK.get(device, _OTHER_CHUNK))
+    with torch.autocast(device, enabled=False):  # what is fp32 within stays fp32
+        return _LabelledCrossEntropy.apply(hidden, weight, bias, labels, _CHUNK.get(device, _OTHER_CHUNK))
 
 
 class _LabelledCrossEntropy(torch.autograd.Function):
