@@ -438,6 +438,10 @@ def _check_values(args: RunArguments) -> None:
             raise config_error(name, f"'{values[name]}' is not supported", f"choose from {', '.join(choices)}")
     if not re.fullmatch(r"[1-9]\d*[KMGT]i?B", args.data.max_shard_size):
         raise config_error("max_shard_size", f"'{args.data.max_shard_size}' is no size", "write e.g. 500MB or 2GB")
+    try:
+        "".encode(args.corpus.encoding)
+    except LookupError as error:
+        raise config_error("encoding", str(error), "give a name that Python knows, e.g. utf-8 or cp1254") from None
 
 
 def _check_rows(data: DataArguments) -> None:
