@@ -1,4 +1,4 @@
-"""What the README says is there: files, links, keys, configs, and the two lines that .ci/run takes from it."""
+"""What the README and the docs say is there: files, links, keys, configs, and the two lines that .ci/run takes from it."""
 
 import dataclasses
 import re
@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
 KEYS = {field.name for group in (*GROUPS, PretrainingArguments) for field in dataclasses.fields(group)}
 LAUNCHER_OPTIONS = {"config_file", "num_processes", "num_cpu_threads_per_process"}
-FOLDERS = r"(?:scripts|configs|docs|turkbert|tests|\.ci)"
+FOLDERS = r"(?:scripts|configs|docs|turkbert|tests|benchmarks|\.ci)"
 
 
 def blocks(language: str) -> list[str]:
@@ -47,6 +47,12 @@ def test_ci_finds_the_same_lines():
 @pytest.mark.parametrize("path", sorted(set(re.findall(rf"(?<![\w/.]){FOLDERS}/[\w./-]+\.\w+", README))))
 def test_every_path_exists(path):
     assert (ROOT / path).is_file()
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "docs").glob("*.md")), ids=lambda page: page.name)
+def test_every_path_in_the_docs_exists(page):
+    paths = re.findall(rf"(?<![\w/.]){FOLDERS}/[\w./-]+\.\w+", page.read_text("utf-8"))
+    assert [path for path in paths if not (ROOT / path).is_file()] == []
 
 
 @pytest.mark.parametrize("target", sorted(set(re.findall(r"\]\(([^)]+)\)", README))))
