@@ -8,6 +8,7 @@ A fork costs milliseconds where a new Python costs seconds of imports, so hundre
 real process shows (launchers, signals through them) is in test_signals.py.
 """
 
+import faulthandler
 import json
 import logging
 import os
@@ -76,6 +77,7 @@ def fork(function: Callable[[], Any], log: Path) -> int:
     try:
         sys.stdout = sys.stderr = open(log, "a", buffering=1)
         os.dup2(sys.stderr.fileno(), 2)
+        faulthandler.dump_traceback_later(LIFE_SECONDS - 5, file=sys.stderr)  # where it hangs, if it does
         _renew_locks()
         logging.basicConfig(level=logging.INFO, stream=sys.stderr, force=True)
         function()
