@@ -169,6 +169,10 @@ class PretrainingArguments(TrainingArguments):
             os.environ.setdefault("ACCELERATE_DYNAMO_USE_DYNAMIC", "false")
         self.ddp_find_unused_parameters = bool(self.ddp_find_unused_parameters)
 
+    def to_sanitized_dict(self) -> dict[str, Any]:
+        """What is saved and told of these settings: never a token, nor the key of one."""
+        return {name: value for name, value in super().to_sanitized_dict().items() if not name.endswith("_token")}
+
 
 def choose_precision(use_cpu: bool, bf16: bool | None, fp16: bool | None) -> tuple[bool, bool]:
     """(bf16, fp16) of a run: what the user set, else bf16 where it is native, else fp16 on a GPU, else fp32.

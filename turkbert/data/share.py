@@ -10,7 +10,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from datasets import Dataset, DatasetDict
+import pyarrow as pa
+import pyarrow.parquet as pq
+from datasets import Dataset, DatasetDict, Features
 from huggingface_hub import DatasetCard, DatasetCardData
 from transformers import PreTrainedTokenizerFast
 
@@ -41,7 +43,7 @@ text can be read back from them with the tokenizer in `tokenizer/`.
 {{ "%.1f" | format(100 * split.train.is_next / split.train.rows) }} % |
 {% endfor %}
 {{ "{:,}".format(documents) }} documents, cut into {{ "%.1f" | format(100 * share) }} % for validation by document. \
-Masks are {{ masking }}. `next_sentence_label`: 0 = B follows A, 1 = B is from elsewhere. Columns:
+Masks are {{ masking }}. `next_sentence_label`: 0 = B follows A, 1 = B is from elsewhere; masks that are drawn in training are null. Columns:
 {% for column in columns %}`{{ column }}`{{ ", " if not loop.last }}{% endfor %}.
 """
 
@@ -95,20 +97,27 @@ def _write_files(
     staging: Path,
 ) -> dict[str, Path]:
     for block_size, splits in rows.items():
+        features = Features({name: kind for part in splits.values() for name, kind in part.features.items()})
         for split, part in splits.items():
-            _write_parquet(part, staging / f"block_{block_size}", split)
+            _write_parquet(part, features, staging / f"block_{block_size}", split)
     (staging / "tokenizer").mkdir()
     save_tokenizer(tokenizer, staging / "tokenizer")
     (staging / "README.md").write_text(_render_card(rows, data_dir, settings, name), "utf-8")
     return {path.relative_to(staging).as_posix(): path for path in sorted(staging.rglob("*")) if path.is_file()}
 
 
-def _write_parquet(part: Dataset, folder: Path, split: str) -> None:
+def _write_parquet(part: Dataset, features: Features, folder: Path, split: str) -> None:
+    """All splits have the same columns, as load_dataset wants it; masks that are drawn in training are null."""
     folder.mkdir(parents=True, exist_ok=True)
+    schema = features.arrow_schema
     count = max(1, -(-part.data.nbytes // FILE_BYTES))
     for number in range(count):
-        shard = part.shard(count, number, contiguous=True)
-        shard.to_parquet(str(folder / f"{split}-{number:05}-of-{count:05}.parquet"))
+        table = part.shard(count, number, contiguous=True).with_format("arrow")[:]
+        for column in schema:
+            if column.name not in table.column_names:
+                table = table.append_column(column.name, pa.nulls(table.num_rows, column.type))
+        path = folder / f"{split}-{number:05}-of-{count:05}.parquet"
+        pq.write_table(table.select(schema.names).cast(schema), path)
 
 
 def _render_card(rows: Mapping[int, DatasetDict], data_dir: Path, settings: Mapping[str, Any], name: str) -> str:
@@ -123,7 +132,7 @@ def _render_card(rows: Mapping[int, DatasetDict], data_dir: Path, settings: Mapp
         documents=ledger["documents_kept"],
         share=settings["validation_fraction"],
         masking=settings["masking"],
-        columns=rows[min(rows)]["train"].column_names,
+        columns=rows[min(rows)]["validation"].column_names,
     )
     return str(card)
 
