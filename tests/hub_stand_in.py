@@ -83,6 +83,8 @@ class HubStandIn:
         """What a process needs to take this for the Hub. `home` is its cache folder."""
         return {
             "HF_ENDPOINT": self.endpoint,
+            "HF_HUB_OFFLINE": "0",  # whoever runs the tests may be offline; this Hub is here
+            "HF_DATASETS_OFFLINE": "0",
             "HF_TOKEN": self.token,
             "HF_HUB_DISABLE_XET": "1",
             "HF_HUB_DISABLE_TELEMETRY": "1",
@@ -344,6 +346,7 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[HubStandIn]
         for name, value in stand_in.environment(tmp_path / "hf").items():
             monkeypatch.setenv(name, value)
         monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", stand_in.endpoint)
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
         monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)
         monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_TELEMETRY", True)
         monkeypatch.setattr("turkbert.hub.PAUSES", (0.02, 0.05))

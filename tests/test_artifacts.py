@@ -277,7 +277,7 @@ def group_of(builder: multiprocessing.Process) -> list[psutil.Process]:
 
 def check_interrupted(builder: multiprocessing.Process, committed: Path) -> None:
     builder.join(timeout=15)
-    hangs, left = builder.is_alive(), psutil.wait_procs(group_of(builder), timeout=2)[1]
+    hangs, left = builder.is_alive(), psutil.wait_procs(group_of(builder), timeout=10)[1]
     for process in left:
         process.kill()
     assert not hangs and builder.exitcode == INTERRUPTED
