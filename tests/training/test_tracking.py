@@ -146,8 +146,16 @@ def logged(folder: Path) -> set[tuple[str, int, str]]:
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory):
-    pytest.importorskip("mlflow")
-    with mlflow_server(tmp_path_factory.mktemp("mlflow")) as (address, _):
+    """Its address, once it has answered the first requests, which take seconds."""
+    mlflow = pytest.importorskip("mlflow")
+    folder = tmp_path_factory.mktemp("mlflow")
+    with mlflow_server(folder) as (address, _):
+        client = mlflow.MlflowClient(address)
+        first = client.create_run("0").info.run_id
+        client.log_batch(first, metrics=[mlflow.entities.Metric("a", 1.0, 1, 1)])
+        client.search_runs(["0"], "tags.a = 'b'")
+        client.log_artifact(first, str(folder / "server.log"))
+        client.set_terminated(first)
         yield address
 
 

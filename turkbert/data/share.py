@@ -43,8 +43,8 @@ text can be read back from them with the tokenizer in `tokenizer/`.
 {{ "%.1f" | format(100 * split.train.is_next / split.train.rows) }} % |
 {% endfor %}
 {{ "{:,}".format(documents) }} documents, cut into {{ "%.1f" | format(100 * share) }} % for validation by document. \
-Masks are {{ masking }}. `next_sentence_label`: 0 = B follows A, 1 = B is from elsewhere; \
-masks that are drawn in training are null. Columns:
+Masks are {{ masking }}. `next_sentence_label`: 0 = B follows A, 1 = B is from elsewhere. Masks that \
+are drawn in training are null. Columns:
 {% for column in columns %}`{{ column }}`{{ ", " if not loop.last }}{% endfor %}.
 """
 
