@@ -22,7 +22,7 @@ from accelerate.state import AcceleratorState
 from transformers import DataCollatorForLanguageModeling, Trainer, TrainingArguments, set_seed
 from transformers.trainer_utils import get_last_checkpoint
 
-from tests.faults.harness import fork, log_of, wait
+from tests.faults.harness import LIFE_SECONDS, fork, log_of, wait
 from tests.training.tiny import TINY, tiny_arguments
 from turkbert.data.prepare import PreparedData
 from turkbert.errors import user_errors
@@ -114,7 +114,7 @@ class Ranks:
             for rank in range(self.num_processes)
         ]
         rows_log.with_suffix(".ranks").write_text(json.dumps(ranks))
-        raise SystemExit(max((wait(rank) for rank in ranks), key=abs))
+        raise SystemExit(max((wait(rank, LIFE_SECONDS / 2) for rank in ranks), key=abs))
 
     def _train_rank(self, rank: int, port: int, output_dir: Path, rows_log: Path) -> None:
         AcceleratorState._reset_state(reset_partial_state=True)

@@ -77,7 +77,7 @@ def fork(function: Callable[[], Any], log: Path) -> int:
     try:
         sys.stdout = sys.stderr = open(log, "a", buffering=1)
         os.dup2(sys.stderr.fileno(), 2)
-        faulthandler.dump_traceback_later(LIFE_SECONDS - 5, file=sys.stderr)  # where it hangs, if it does
+        faulthandler.enable(sys.stderr)  # to say where it hangs, if it does
         _renew_locks()
         logging.basicConfig(level=logging.INFO, stream=sys.stderr, force=True)
         function()
@@ -105,7 +105,7 @@ def wait(process: int, seconds: float = LIFE_SECONDS) -> int:
         if done:
             return os.waitstatus_to_exitcode(status)
         time.sleep(0.002)
-    os.kill(process, signal.SIGKILL)
+    os.kill(process, signal.SIGABRT)
     os.waitpid(process, 0)
     raise TimeoutError(f"process {process} was still there after {seconds} seconds")
 

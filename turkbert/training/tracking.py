@@ -30,7 +30,7 @@ from turkbert.training.trainer import PretrainingTrainer
 
 logger = logging.getLogger(__name__)
 
-END_SECONDS = 3.0  # a run waits for a server at its end; importing MLflow takes one or two more
+END_SECONDS = 2.5  # a run waits for a server at its end; importing MLflow takes one or two more
 MORE_SECONDS = 2.0  # if it has answered all along
 PATIENT_SECONDS = 60.0  # for a database file, which takes seconds to create, and where no run is held up
 RETRY_SECONDS = (5.0, 60.0)  # between two tries while a server is down: at first, and at most
@@ -162,7 +162,7 @@ class MlflowSender(threading.Thread):
             self.join(MORE_SECONDS)
         complete = self.run_copy.record["mlflow"]["complete"]
         if not complete:
-            self._warn(f"it did not take everything within {seconds + MORE_SECONDS:.0f} s")
+            self._warn(f"it did not take everything within {seconds + MORE_SECONDS:g} s")
         return complete
 
     def run(self) -> None:
