@@ -1,6 +1,8 @@
-"""What one process finds out for all, before there is a process group.
+"""What one process finds out for all, before there is a process group, and the end of a group.
 
     folders = from_main(lambda: build_everything())     # built by rank 0; hours may pass
+    ...
+    leave_group()
 
 The processes meet at the store that their process group is going to meet at (torch.distributed's env:// rendezvous).
 """
@@ -17,6 +19,7 @@ from turkbert.errors import ENVIRONMENT, UserError, is_main_process
 
 _CONNECT_SECONDS = 7 * 24 * 3600  # without a launcher the store opens when rank 0 has something to tell
 _POLL_SECONDS = 0.5
+_LAST_TENSORS_SECONDS = 0.1
 _calls = 0
 
 
@@ -43,6 +46,19 @@ def from_main(make: Callable[[], Any]) -> Any:
         raise
     _store().set(name, json.dumps([made, None]))
     return made
+
+
+def leave_group(group: Any = None) -> None:
+    """Destroy a process group, by default all of them; one that is left to the exit may abort its process there.
+
+    A thread of gloo takes the GIL to free the tensors of its last collective, and the destructor of the group waits
+    for this thread while it holds the GIL (torch 2.13): for ever, unless the thread comes first.
+    """
+    from torch import distributed
+
+    if distributed.is_initialized():
+        time.sleep(_LAST_TENSORS_SECONDS)
+        distributed.destroy_process_group(group)
 
 
 def _wait_for(name: str) -> Any:

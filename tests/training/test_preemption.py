@@ -9,6 +9,7 @@ import pytest
 import torch
 from transformers import TrainerControl, TrainerState
 
+from turkbert.ranks import leave_group
 from turkbert.training import preemption
 from turkbert.training.preemption import AGREE_EVERY, Agreement, PreemptionCallback, is_launcher
 
@@ -92,6 +93,6 @@ def exchange(rank: int, folder: str) -> None:
     agreement = Agreement()
     answers = [agreement.exchange(rank == 1 and call == 2) for call in range(5)]
     agreement.close()
-    torch.distributed.destroy_process_group()
+    leave_group()
     with open(f"{folder}/{rank}", "w") as file:
         file.write(str(answers))

@@ -6,6 +6,7 @@ import sys
 from turkbert.arguments import parse_args
 from turkbert.data.prepare import prepare_dataset
 from turkbert.errors import is_main_process
+from turkbert.ranks import leave_group
 from turkbert.training.run import build_trainer
 
 args = parse_args([sys.argv[1]])
@@ -17,4 +18,4 @@ if is_main_process():
     with open(sys.argv[2], "w") as file:
         json.dump(report, file)
 trainer.accelerator.wait_for_everyone()
-trainer.accelerator.end_training()
+leave_group()

@@ -15,6 +15,7 @@ from transformers import TrainerCallback
 
 from turkbert.arguments import RunArguments
 from turkbert.data.prepare import PreparedData
+from turkbert.ranks import leave_group
 from turkbert.training.preemption import PreemptionCallback
 from turkbert.training.run import build_trainer
 
@@ -71,4 +72,4 @@ def train_watched(rank: int, port: int, args: RunArguments, prepared: PreparedDa
     torch.ones(1).item()
     found["seen"] = len(watch.reads) - len(found["reads"])
     report.with_suffix(f".{rank}").write_text(json.dumps(found))
-    trainer.accelerator.end_training()
+    leave_group()

@@ -13,6 +13,7 @@ from turkbert.data.collator import IGNORED
 from turkbert.data.prepare import build_collator, check_tokenizer, load_prepared
 from turkbert.errors import config_error
 from turkbert.hub_ids import is_hub_id
+from turkbert.ranks import leave_group
 from turkbert.tokenization import load_tokenizer
 from turkbert.training.run import build_model
 from turkbert.training.sampler import EvaluationRows
@@ -47,7 +48,7 @@ def evaluate_model(args: RunArguments) -> dict[str, float]:
     trainer = PretrainingTrainer(model, training, rows, collator, tokenizer, dict.fromkeys(rows, [1.0, 1.0]))
     metrics = {name.removeprefix("eval_"): value for name, value in trainer.evaluate().items()}
     block_size = training.eval_block_size or max(rows)
-    trainer.accelerator.end_training()
+    leave_group()
     baselines = unigram_baselines(rows[block_size]["train"], trainer.eval_dataset, tokenizer)
     return {name: value for name, value in metrics.items() if name[:4] in ("mlm_", "nsp_")} | baselines
 

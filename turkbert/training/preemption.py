@@ -14,6 +14,8 @@ import torch.distributed as dist
 from accelerate import Accelerator
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from turkbert.ranks import leave_group
+
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 AGREE_EVERY = 4  # steps between a question to the other ranks and its answer
 # As their commands call themselves, alone or after python -m.
@@ -94,7 +96,7 @@ class Agreement:
     def close(self) -> None:
         """Wait for the last question, which nobody reads."""
         self._read()
-        dist.destroy_process_group(self.group)
+        leave_group(self.group)
 
     def _read(self) -> bool:
         if self.asked is None:

@@ -40,6 +40,7 @@ from turkbert.model import (
     save_stock,
 )
 from turkbert.model.initialization import init_decoder_bias, init_positions
+from turkbert.ranks import leave_group
 from turkbert.tokenization import load_tokenizer, save_tokenizer
 from turkbert.training.callbacks import SamplesCallback, StageCallback
 from turkbert.training.checkpoint import (
@@ -150,7 +151,7 @@ def pretrain(
         stack.callback(preemption.stop_listening)
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         if preemption.preempted:
-            trainer.accelerator.end_training()
+            leave_group()
             what = f"told to end after step {trainer.state.global_step} of {training.max_steps}"
             raise UserError(output_dir, what, "run the same command again to go on", PREEMPTED)
 
@@ -173,7 +174,7 @@ def pretrain(
                 pusher.stop(output_dir)
                 push_output(output_dir, training)
         trainer.accelerator.wait_for_everyone()
-        trainer.accelerator.end_training()  # else the threads of the process group may abort a process at its exit
+        leave_group()
         return result
 
 

@@ -1,7 +1,9 @@
 """What rank 0 makes reaches the others, with the store of a launcher and without one."""
 
+import faulthandler
 import os
 import socket
+import sys
 import time
 from pathlib import Path
 
@@ -9,7 +11,7 @@ import pytest
 import torch
 
 from turkbert.errors import UserError
-from turkbert.ranks import from_main
+from turkbert.ranks import from_main, leave_group
 
 WORLD_SIZE = 3
 
@@ -47,8 +49,25 @@ def meet(rank: int, port: int, launcher: bool, folder: Path) -> None:
     made = [from_main(lambda value=value: make(value)) for value in range(2)]
     torch.distributed.init_process_group("gloo")  # meets at the same place afterwards
     torch.distributed.barrier()
-    torch.distributed.destroy_process_group()
+    leave_group()
     (folder / str(rank)).write_text(str(made))
+
+
+def test_the_end_of_a_group_waits_for_its_threads(tmp_path):
+    """Without the wait, two processes that hold the GIL hang at the 24th group or before."""
+    torch.multiprocessing.start_processes(meet_often, (str(tmp_path),), nprocs=2, start_method="fork")
+
+
+def meet_often(rank: int, folder: str) -> None:
+    faulthandler.dump_traceback_later(60, exit=True)
+    torch.set_num_threads(1)  # the threads of the parent are not there
+    sys.setswitchinterval(100)  # a thread gets the GIL when another waits for something
+    for number in range(30):
+        torch.distributed.init_process_group("gloo", f"file://{folder}/{number}", rank=rank, world_size=2)
+        model = torch.nn.parallel.DistributedDataParallel(torch.nn.Linear(100, 100))
+        model(torch.ones(4, 100)).sum().backward()
+        leave_group()
+        del model  # it holds the group
 
 
 def test_a_refusal_reaches_all(tmp_path, place):
