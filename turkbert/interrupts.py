@@ -65,7 +65,8 @@ def interruptible() -> Iterator[None]:
             signal.setitimer(signal.ITIMER_REAL, 0)
             signal.signal(signal.SIGALRM, old_alarm)
             signal.signal(signal.SIGINT, signal.default_int_handler)
-        _builder = 0
+        if not interrupted:  # else a thread of a pool that was broken off in its end may fork workers yet
+            _builder = 0
         # Python's exit ends the workers of a pool, but would wait for a manager that was broken off in its start.
         for process in multiprocess.active_children() if interrupted else ():
             if not process.daemon and process.pid not in children_before:
