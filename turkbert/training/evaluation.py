@@ -18,7 +18,7 @@ from turkbert.tokenization import load_tokenizer
 from turkbert.training.run import build_model
 from turkbert.training.sampler import EvaluationRows
 from turkbert.training.trainer import PretrainingTrainer
-from turkbert.training.unigrams import count_tokens
+from turkbert.training.unigrams import count_tokens, sample_ids
 
 logger = logging.getLogger(__name__)
 
@@ -57,7 +57,7 @@ def unigram_baselines(
     train_rows: Dataset, evaluation_rows: EvaluationRows, tokenizer: PreTrainedTokenizerFast
 ) -> dict[str, float]:
     """What a model without any context reaches on the labels of these validation rows."""
-    counts = count_tokens(train_rows, tokenizer)
+    counts = count_tokens(sample_ids(train_rows), tokenizer)
     batches = (evaluation_rows[number]["labels"].numpy() for number in range(len(evaluation_rows)))
     labels = np.concatenate([batch[batch != IGNORED] for batch in batches])
     return {

@@ -11,7 +11,7 @@ from pickle import UnpicklingError
 from typing import Any
 
 import torch
-from datasets import DatasetDict
+from datasets import Dataset, DatasetDict
 from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 from transformers import PreTrainedTokenizerFast, set_seed
@@ -39,7 +39,7 @@ from turkbert.model import (
     load_stock_config,
     save_stock,
 )
-from turkbert.model.initialization import init_decoder_bias, init_positions
+from turkbert.model.initialization import init_decoder_bias, init_positions, init_word_embeddings
 from turkbert.ranks import leave_group
 from turkbert.tokenization import load_tokenizer, save_tokenizer
 from turkbert.training.callbacks import SamplesCallback, StageCallback
@@ -56,6 +56,7 @@ from turkbert.training.checkpoint import (
     write_errors,
 )
 from turkbert.training.contract import DROPOUTS, check_allowed, check_contract, run_contract
+from turkbert.training.cooccurrence import token_vectors
 from turkbert.training.estimate import checkpoints_kept
 from turkbert.training.hub import SavePusher, is_pending, push_output, repository_name
 from turkbert.training.metrics_file import MetricsFileCallback
@@ -66,7 +67,7 @@ from turkbert.training.samples import predict_samples, read_sample_texts
 from turkbert.training.sharding import whole
 from turkbert.training.tracking import replay, tracked
 from turkbert.training.trainer import PretrainingTrainer
-from turkbert.training.unigrams import count_tokens
+from turkbert.training.unigrams import count_tokens, sample_ids
 
 logger = logging.getLogger(__name__)
 
@@ -192,9 +193,7 @@ def build_trainer(
     set_seed(training.seed)  # the weights of a new model are drawn before the Trainer sets it
     model = build_model(args, tokenizer, checkpoint)
     if checkpoint is None and args.model.model_name_or_path is None:
-        counts = count_tokens(rows[min(rows)]["train"], tokenizer)
-        init_decoder_bias(model, torch.from_numpy(counts))
-        init_positions(model)
+        init_from_counts(model, rows[min(rows)]["train"], tokenizer)
     trainer = PretrainingTrainer(
         model,
         training,
@@ -210,6 +209,15 @@ def build_trainer(
     trainer.add_callback(StageCallback(trainer.sampler))
     trainer.add_callback(SamplesCallback(texts, with_nsp))
     return trainer
+
+
+def init_from_counts(model: TurkBertForPreTraining, rows: Dataset, tokenizer: PreTrainedTokenizerFast) -> None:
+    """Let a new model begin with what counting tells: how often tokens come and which stand near each other."""
+    ids = sample_ids(rows)
+    vectors = token_vectors(ids, len(tokenizer), tokenizer.all_special_ids, model.config.hidden_size)
+    init_decoder_bias(model, torch.from_numpy(count_tokens(ids, tokenizer)))
+    init_positions(model)
+    init_word_embeddings(model, torch.from_numpy(vectors))
 
 
 def build_model(
