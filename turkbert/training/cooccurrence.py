@@ -38,10 +38,9 @@ def token_vectors(
     table = sparse.hstack(kinds, format="csr")
     rank = min(size, MAX_RANK, *table.shape)
     left, values, _ = randomized_svd(table, rank, n_iter=2, random_state=seed)
+    found = left[counts > 0] * np.sqrt(values)
     vectors = np.zeros((vocab_size, size), dtype=np.float32)
-    vectors[:, :rank] = left * np.sqrt(values)
-    known = counts > 0
-    vectors[known] -= vectors[known].mean(axis=0)
+    vectors[counts > 0, :rank] = found - found.mean(axis=0)
     return vectors
 
 
