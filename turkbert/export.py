@@ -126,7 +126,8 @@ def _model_hash(model: PreTrainedModel) -> str:
 
 def _render_card(source: Source, name: str, form: Format) -> str:
     """The model's own card, or a bare one, with how to use this form of it."""
-    card = ModelCard(source.card or f"---\ntags:\n- bert\n---\n\n# {escape_markdown(name)}\n", ignore_metadata_errors=True)
+    bare = f"---\ntags:\n- bert\n---\n\n# {escape_markdown(name)}\n"
+    card = ModelCard(source.card or bare, ignore_metadata_errors=True)
     card.data.library_name = form.library
     usage = form.usage.replace("NAME", json.dumps(name, ensure_ascii=False))
     card.text = f"{card.text.rstrip()}\n\n## This form of it\n\n{form.help}\n\n```python\n{usage}\n```\n"

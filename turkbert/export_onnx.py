@@ -36,7 +36,7 @@ class _Outputs(nn.Module):
         return tuple(self.named(input_ids, attention_mask, token_type_ids).values())
 
     def named(self, *inputs: torch.Tensor) -> dict[str, torch.Tensor]:
-        """`logits` and their like as the class names them, (B, T, ...) or (B, ...), and `last_hidden_state` (B, T, H)."""
+        """The outputs as the class names them, (B, T, ...) or (B, ...), and `last_hidden_state` (B, T, H)."""
         outputs = self.model(**dict(zip(INPUTS, inputs, strict=True)), output_hidden_states=True)
         hidden_states = outputs.pop("hidden_states")
         return {**outputs, "last_hidden_state": hidden_states[-1]}
