@@ -171,8 +171,8 @@ def test_vectors_that_differ_are_refused(model_dirs, tmp_path, monkeypatch):  # 
     files = export_formats._sentence_transformers_files
 
     def with_cls(longest: int, width: int) -> dict:
-        pooling = {"word_embedding_dimension": width, "pooling_mode_cls_token": True, "pooling_mode_mean_tokens": False}
-        return {**files(longest, width), "1_Pooling/config.json": pooling}
+        pooling = {"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": False}
+        return {**files(longest, width), "1_Pooling/config.json": {"word_embedding_dimension": width, **pooling}}
 
     monkeypatch.setattr(export_formats, "_sentence_transformers_files", with_cls)
     with pytest.raises(UserError, match="from those of the pipeline"):
@@ -228,7 +228,7 @@ def test_default_folder(tmp_path, monkeypatch):
 
 def test_card_keeps_what_the_model_s_own_says(model_dirs, tmp_path):  # noqa: F811
     folder = shutil.copytree(model_dirs["stock"], tmp_path / "out")
-    (folder / "README.md").write_text("---\nlanguage: tr\nlibrary_name: transformers\n---\n\n# My BERT\n\nLong story.\n")
+    (folder / "README.md").write_text("---\nlanguage: tr\nlibrary_name: x\n---\n\n# My BERT\n\nLong story.\n")
     export_model(folder, "bf16", tmp_path / "half", hub_model_id="ada/my-bert")
     card = (tmp_path / "half" / "README.md").read_text()
     assert "language: tr" in card and "# My BERT\n\nLong story." in card
