@@ -86,16 +86,26 @@ def write_plots(metrics_file: Path, folder: Path, baselines: Mapping[str, float]
     # Here, not above: it takes most of a second, and no process but the main one draws.
     import matplotlib
 
-    folder.mkdir(parents=True, exist_ok=True)
     with matplotlib.rc_context():
         matplotlib.rcdefaults()  # a user's own matplotlibrc may ask for LaTeX
         matplotlib.rcParams.update(_STYLE)
-        for name, draw in zip(NAMES, (_draw_losses, _draw_accuracy, _draw_training), strict=True):
-            buffer = io.BytesIO()
-            draw(curves, baselines).savefig(buffer, format="png", dpi=_DPI)
-            (folder / f"_{name}").write_bytes(buffer.getvalue())
-            os.replace(folder / f"_{name}", folder / name)
+        figures = [draw(curves, baselines) for draw in (_draw_losses, _draw_accuracy, _draw_training)]
+        pictures = dict(zip(NAMES, map(_as_png, figures), strict=True))
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, picture in pictures.items():
+        beside = folder / f"_{name}"
+        try:
+            beside.write_bytes(picture)
+            os.replace(beside, folder / name)
+        finally:
+            beside.unlink(missing_ok=True)
     return list(NAMES)
+
+
+def _as_png(figure: Any) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=_DPI)
+    return buffer.getvalue()
 
 
 # ---- figures

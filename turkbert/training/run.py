@@ -136,9 +136,7 @@ def pretrain(
         return result
 
 
-def _train(
-    stack: ExitStack, trainer: PretrainingTrainer, checkpoint: Path | None, plots: PlotsCallback
-) -> SavePusher:
+def _train(stack: ExitStack, trainer: PretrainingTrainer, checkpoint: Path | None, plots: PlotsCallback) -> SavePusher:
     """All steps that are left, with what watches them and sends saves to the Hub.
 
     Raises:
