@@ -3,7 +3,6 @@
 import json
 import logging
 import math
-import time
 from pathlib import Path
 
 import pytest
@@ -128,12 +127,16 @@ def test_nothing_logged_is_nothing_drawn(tmp_path):
 
 def test_totals_are_of_the_whole_run(tmp_path):
     totals = training_totals(write_metrics(tmp_path))
-    assert (totals["steps"], totals["tokens"], totals["tokens_per_second"]) == (60, 6000, 1000)
-    assert totals["seconds"] == pytest.approx(6.0) and totals["mlm_loss"] == 7.05
+    assert (totals["steps"], totals["tokens"]) == (60, 6000)
+    assert (totals["seconds"], totals["tokens_per_second"]) == pytest.approx((6.0, 1000.0))
+    assert totals["mlm_loss"] == 7.05
     assert training_totals(tmp_path / "none") == {}
 
 
 # ---- in a run
+
+
+pytestmark = pytest.mark.usefixtures("draws")
 
 
 def train(tiny_dir, prepared, output_dir, **changes):
@@ -155,11 +158,10 @@ def test_a_run_leaves_its_plots_in_its_manifest_and_card(tiny_dir, prepared, tmp
 
 def test_plots_are_drawn_at_evaluations(tiny_dir, prepared, tmp_path, monkeypatch):
     seen = []
-    write = plots.write_plots
 
     def watched(metrics_file, folder, baselines):
         seen.append((read_curves(metrics_file).train[-1]["step"], folder.parent.name))
-        return write(metrics_file, folder, baselines)
+        return []
 
     monkeypatch.setattr(callbacks, "write_plots", watched)
     monkeypatch.setattr(callbacks, "PLOTS_SHARE", math.inf)
@@ -214,12 +216,3 @@ def test_a_picture_is_whole_or_not_there(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="No space"):
         write_plots(write_metrics(tmp_path), tmp_path / "plots", {})
     assert list((tmp_path / "plots").iterdir()) == []
-
-
-def test_many_logs_take_no_longer_than_few(tmp_path):
-    """A run of 100,000 steps logs 2,000 times; drawing is a second or so of pictures, not of points."""
-    path = write_metrics(tmp_path, 5000)
-    write_plots(path, tmp_path / "plots", BASELINES)
-    started = time.process_time()
-    write_plots(path, tmp_path / "plots", BASELINES)
-    assert time.process_time() - started < 10

@@ -45,7 +45,7 @@ def render_model_card(trainer: Any, args: RunArguments, result: RunResult, plots
         plots=[{"path": path, "title": PLOT_TITLES[Path(path).stem]} for path in plots],
         **_model_facts(trainer, args),
         **_data_facts(args, trainer.processing_class),
-        **_training_facts(trainer),
+        **_training_facts(trainer, args),
         **_result_facts(trainer, result),
     )
     body = re.sub(r"\n{3,}", "\n\n", body)
@@ -125,7 +125,7 @@ def _data_facts(args: RunArguments, tokenizer: PreTrainedTokenizerFast) -> dict[
     }
 
 
-def _training_facts(trainer: Any) -> dict[str, Any]:
+def _training_facts(trainer: Any, args: RunArguments) -> dict[str, Any]:
     training, sampler = trainer.args, trainer.sampler
     stages = [
         {
@@ -140,7 +140,7 @@ def _training_facts(trainer: Any) -> dict[str, Any]:
         "training": training,
         "stages": stages,
         "warmup_steps": training.get_warmup_steps(training.max_steps),
-        "scheduler": str(training.lr_scheduler_type),
+        "scheduler": args.setting("lr_scheduler_type"),
         "precision": "bf16" if training.bf16 else "fp16" if training.fp16 else "fp32",
         "hardware": _hardware(training),
     }

@@ -40,7 +40,7 @@ _STYLE: dict[str, Any] = {
     "lines.solid_capstyle": "round",
 }
 _DPI = 150
-_SMOOTH_FROM, _SMOOTH_SHARE = 40, 0.025  # points of a stage, and the share of them in a running mean
+_SMOOTH_FROM, _SMOOTH_SHARE = 40, 0.025  # points of the longest stage, and the share of them in a running mean
 _OUTLIERS = 0.02  # share of the training points that may lie above the picture: a loss falls fast at first
 _LOG_RATIO = 8.0  # largest over smallest value from which an axis is logarithmic
 
@@ -144,18 +144,11 @@ def _draw_training(curves: Curves, baselines: Mapping[str, float]) -> Any:
     """Learning rate, gradient norm and speed."""
     figure, panels = _new_figure(1, 3)
     rate, norm, speed = panels[0]
-    for axes, name, title in (
-        (rate, "learning_rate", "learning rate"), (norm, "grad_norm", "gradient norm"),
-        (speed, "tokens_per_second", "tokens/s"),
-    ):  # fmt: skip
-        x, values = _points(curves.train, "step", name)
-        if name == "learning_rate":
-            axes.plot(x, values, color=_FIRST, linewidth=1.6)
-        else:
-            _plot_noisy(axes, curves, "step", name)
+    _plot_rate(rate, curves)
+    for axes, name, title in ((norm, "grad_norm", "gradient norm"), (speed, "tokens_per_second", "tokens/s")):
+        _plot_noisy(axes, curves, "step", name)
         axes.set_title(title)
-        _set_limits(axes, values, from_zero=True)
-    rate.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        _set_limits(axes, _points(curves.train, "step", name)[1], from_zero=True)
     speed.yaxis.set_major_formatter(_engineering())
     return _finish(figure, curves, panels)
 
@@ -172,7 +165,7 @@ def _finish(figure: Any, curves: Curves, panels: Any) -> Any:
     """Mark the stages, name the lines once above all panels."""
     for axes in panels.flat:
         x = "tokens_seen" if axes.get_xlabel() == "tokens seen" else "step"
-        _mark_stages(axes, curves, x)
+        _mark_stages(axes, curves, x, nbins=6 if panels.shape[1] < 3 else 4)
     lines = {line.get_label(): line for axes in panels.flat for line in axes.get_lines()}
     named = {label: line for label, line in lines.items() if not label.startswith("_")}
     if named:
@@ -180,7 +173,7 @@ def _finish(figure: Any, curves: Curves, panels: Any) -> Any:
     return figure
 
 
-def _mark_stages(axes: Any, curves: Curves, x: str) -> None:
+def _mark_stages(axes: Any, curves: Curves, x: str, nbins: int) -> None:
     """A dashed line where each stage ends, and the axis they all share."""
     label = f"stages: {' → '.join(map(str, curves.block_sizes()))} tokens a row"
     for switch in curves.switches():
@@ -188,7 +181,7 @@ def _mark_stages(axes: Any, curves: Curves, x: str) -> None:
     last = max(log[x] for log in (*curves.train, *curves.validation))
     axes.set_xlim(0, max(last, 1))
     axes.set_xlabel("tokens seen" if x == "tokens_seen" else "step")
-    axes.xaxis.get_major_locator().set_params(nbins=6, integer=True)
+    axes.xaxis.get_major_locator().set_params(nbins=nbins, integer=True)
     axes.xaxis.set_major_formatter(_engineering() if x == "tokens_seen" else "{x:,.0f}")
 
 
@@ -211,37 +204,50 @@ def _plot_perplexity(axes: Any, curves: Curves, guess: float | None) -> None:
     found, validation = _points(curves.validation, "step", "eval_mlm_perplexity")
     _plot_validation(axes, found, validation)
     _plot_guess(axes, guess)
-    _set_limits(axes, _points(exact, "step", "perplexity")[1], [*validation, *([] if guess is None else [guess])])
+    train, others = _points(exact, "step", "perplexity")[1], [*validation, *([] if guess is None else [guess])]
+    _set_limits(axes, train, others, may_be_log=True)
     if axes.get_yscale() == "linear":
         axes.yaxis.set_major_formatter("{x:,.0f}")
 
 
-def _plot_share(axes: Any, curves: Curves, name: str, guess: float | None) -> None:
-    from matplotlib.ticker import PercentFormatter
+def _plot_rate(axes: Any, curves: Curves) -> None:
+    """In units of the power of ten just below the peak, so that the ticks are plain numbers."""
+    x, values = _points(curves.train, "step", "learning_rate")
+    axes.plot(x, values, color=_FIRST, linewidth=1.6)
+    peak = np.nanmax([*values, 0.0])
+    unit = 10.0 ** math.floor(math.log10(peak)) if peak else 1.0
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value / unit:.3g}")
+    axes.set_title(f"learning rate (in {unit:.0e})" if peak else "learning rate")
+    _set_limits(axes, values, from_zero=True)
 
+
+def _plot_share(axes: Any, curves: Curves, name: str, guess: float | None) -> None:
     found, values = _points(curves.validation, "step", name)
     _plot_validation(axes, found, values)
     _plot_guess(axes, guess)
     _set_limits(axes, values, [] if guess is None else [guess], least_span=0.04)
-    axes.yaxis.set_major_formatter(PercentFormatter(1))
+    axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.3g} %")
 
 
 def _plot_noisy(axes: Any, curves: Curves, x: str, name: str, label: str | None = None) -> None:
     """Training logs as a thin line, and a running mean within each stage where there are many."""
     stages = [[log for log in curves.train if log["block_size"] == size] for size in curves.block_sizes()]
-    smooth = max(map(len, stages)) >= _SMOOTH_FROM
+    most = max(map(len, stages))
+    smooth, width = most >= _SMOOTH_FROM, 2 * round(_SMOOTH_SHARE * most / 2) + 1
     found, values = _points(curves.train, x, name)
     look = {"linewidth": 0.8, "alpha": 0.35} if smooth else {"linewidth": 1.4, "label": label}
     axes.plot(found, values, color=_FIRST, **look)
     for number, logs in enumerate(stages if smooth else []):
         found, values = _points(logs, x, name)
-        axes.plot(found, _running_mean(values), color=_FIRST, linewidth=1.6, label=None if number else label)
+        mean = _running_mean(values, max(width, 3))
+        axes.plot(found, mean, color=_FIRST, linewidth=1.6, label=None if number else label)
 
 
 def _plot_validation(axes: Any, x: np.ndarray, values: np.ndarray) -> None:
     """Points where they can be told apart, and a line."""
     marker = "o" if 0 < len(x) <= _SMOOTH_FROM else None
-    axes.plot(x, values, color=_SECOND, linewidth=1.6, marker=marker, markersize=3.5, label="validation")
+    look = {"color": _SECOND, "linewidth": 1.6, "marker": marker, "markersize": 3.5, "clip_on": False}
+    axes.plot(x, values, label="validation", **look)
 
 
 def _plot_guess(axes: Any, value: float | None) -> None:
@@ -251,7 +257,12 @@ def _plot_guess(axes: Any, value: float | None) -> None:
 
 
 def _set_limits(
-    axes: Any, train: np.ndarray, others: Any = (), least_span: float = 0.0, from_zero: bool = False
+    axes: Any,
+    train: np.ndarray,
+    others: Any = (),
+    least_span: float = 0.0,
+    from_zero: bool = False,
+    may_be_log: bool = False,
 ) -> None:
     """Show all of `others`, and of the noisy `train` all but its highest outliers."""
     train, others = (np.asarray(values, dtype=float) for values in (train, others))
@@ -261,7 +272,7 @@ def _set_limits(
     ordinary = np.quantile(train, [1 - _OUTLIERS]) if train.size >= _SMOOTH_FROM else train
     high = max([*ordinary, *others])
     low = min([*train, *others])
-    if 0 < low < high / _LOG_RATIO and not from_zero:
+    if may_be_log and 0 < low < high / _LOG_RATIO:
         axes.set_yscale("log", subs=[])
         axes.yaxis.get_major_locator().set_params(subs=(1, 2, 5))
         axes.yaxis.set_major_formatter("{x:,.0f}")
@@ -283,9 +294,8 @@ def _points(logs: list[dict[str, float]], x: str, name: str) -> tuple[np.ndarray
     return points[:, 0], points[:, 1]
 
 
-def _running_mean(values: np.ndarray) -> np.ndarray:
+def _running_mean(values: np.ndarray, width: int) -> np.ndarray:
     """Centred, over fewer points towards the ends, gaps left out."""
-    width = max(3, 2 * round(_SMOOTH_SHARE * len(values) / 2) + 1)
     known = np.isfinite(values)
     window = np.ones(min(width, len(values)))
     sums = np.convolve(np.where(known, values, 0), window, "same")

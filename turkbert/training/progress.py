@@ -10,7 +10,7 @@
 import logging
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
@@ -40,20 +40,15 @@ def shown_progress(trainer: PretrainingTrainer) -> Iterator[None]:
     if not trainer.is_world_process_zero():
         yield
         return
-    if trainer.args.disable_tqdm or not sys.stderr.isatty():
-        lines = LinesCallback(trainer.sampler)
-        trainer.add_callback(lines)
+    on_terminal = sys.stderr.isatty() and not trainer.args.disable_tqdm
+    shown = BarCallback(trainer.sampler) if on_terminal else LinesCallback(trainer.sampler)
+    trainer.add_callback(shown)
+    with ExitStack() as stack:
+        stack.callback(trainer.remove_callback, shown)
+        if on_terminal:  # log lines go above the bar, which is left as it stands, also after an error
+            stack.enter_context(logging_redirect_tqdm([logging.getLogger(), logging.getLogger("transformers")]))
+            stack.callback(shown.close)
         yield
-        trainer.remove_callback(lines)
-        return
-    bar = BarCallback(trainer.sampler)
-    trainer.add_callback(bar)
-    try:
-        with logging_redirect_tqdm([logging.getLogger(), logging.getLogger("transformers")]):  # lines go above the bar
-            yield
-    finally:
-        bar.close()
-        trainer.remove_callback(bar)
 
 
 class LinesCallback(TrainerCallback):
@@ -67,9 +62,9 @@ class LinesCallback(TrainerCallback):
         if "mlm_loss" in logs:
             tokens_left = self.sampler.tokens_before(state.max_steps) - self.sampler.tokens_before(step)
             speed = logs["tokens_per_second"]
-            left = f"{duration(tokens_left / speed)} left"
-            losses = ", ".join(f"{name} loss {value:.3f}" for name, value in _losses(logs, ""))
-            logger.info("step %d of %d: %s, %s tokens/s, %s", step, state.max_steps, losses, f"{speed:,.0f}", left)
+            parts = [f"{name} loss {value:.3f}" for name, value in _losses(logs, "")]
+            parts += [f"{speed:,.0f} tokens/s", *([f"{duration(tokens_left / speed)} left"] if tokens_left else [])]
+            logger.info("step %d of %d: %s", step, state.max_steps, ", ".join(parts))
         tell_evaluation(step, logs)
 
 
@@ -99,7 +94,7 @@ class BarCallback(TrainerCallback):
         tell_evaluation(state.global_step, logs)
 
     def close(self) -> None:
-        """Leave the bar as it stands, also after an error."""
+        """Leave the bar as it stands."""
         if self.bar is not None:
             self.bar.close()
 
