@@ -1,10 +1,14 @@
 """Tokens of prepared rows and how often each comes: what a model without any context knows."""
 
+import math
+
 import numpy as np
 from datasets import Dataset
 from transformers import PreTrainedTokenizerFast
 
 from turkbert.data.arrow import read_columns
+from turkbert.data.collator import IGNORED
+from turkbert.training.sampler import EvaluationRows
 
 ENOUGH_TOKENS = 2**23
 
@@ -22,3 +26,16 @@ def count_tokens(ids: np.ndarray, tokenizer: PreTrainedTokenizerFast) -> np.ndar
     counts = 1.0 + np.bincount(ids.reshape(-1), minlength=len(tokenizer))
     counts[tokenizer.all_special_ids] = 1
     return counts
+
+
+def unigram_baselines(
+    train_rows: Dataset, evaluation_rows: EvaluationRows, tokenizer: PreTrainedTokenizerFast
+) -> dict[str, float]:
+    """What a model without any context reaches on the labels of these validation rows."""
+    counts = count_tokens(sample_ids(train_rows), tokenizer)
+    batches = (evaluation_rows[number]["labels"].numpy() for number in range(len(evaluation_rows)))
+    labels = np.concatenate([batch[batch != IGNORED] for batch in batches])
+    return {
+        "unigram_loss": float(np.mean(math.log(counts.sum()) - np.log(counts[labels]))),
+        "majority_accuracy": float(np.mean(labels == counts.argmax())),
+    }
