@@ -24,7 +24,8 @@ ROOMS = {
     "console": {"errors", "redaction"},
     "hub": {"errors", "redaction"},
     "data": GROUND,
-    "pipelines": {"model"} | GROUND,
+    "token_vectors": set(),
+    "pipelines": {"model", "token_vectors"} | GROUND,
     "training": {"data", "model", "pipelines"} | GROUND,
     "finetuning": {"training.model_card"} | GROUND,
     "turkbert": {"model", "pipelines"},  # __init__.py: the public names and the registration
