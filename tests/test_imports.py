@@ -26,6 +26,7 @@ ROOMS = {
     "data": GROUND,
     "token_vectors": set(),
     "pipelines": {"model", "token_vectors"} | GROUND,
+    "prediction": {"pipelines"} | GROUND,
     "training": {"data", "model", "pipelines"} | GROUND,
     "finetuning": {"training.model_card"} | GROUND,
     "turkbert": {"model", "pipelines"},  # __init__.py: the public names and the registration

@@ -1,7 +1,7 @@
 """The vectors of the single tokens of a text or of a pair, and which of them belong to a word.
 
-encoded = embed.encode_pair("Kasadan yüz lira aldı.", "Güneş yüz gösterdi.")    # embed: an EmbeddingPipeline
-hundred, face = encoded.vectors_of("yüz")                                       # (H,) each, and not the same
+    encoded = embed.encode_pair("Kasadan yüz lira aldı.", "Güneş yüz gösterdi.")    # embed: an EmbeddingPipeline
+    hundred, face = encoded.vectors_of("yüz")                                       # (H,) each, and not the same
 """
 
 import re
