@@ -28,6 +28,7 @@ ROOMS = {
     "pipelines": {"model", "token_vectors"} | GROUND,
     "prediction": {"pipelines"} | GROUND,
     "training": {"data", "model", "pipelines"} | GROUND,
+    "demo": {"pipelines", "prediction", "training.metrics_file", "training.plots"} | GROUND,
     "finetuning": {"training.model_card"} | GROUND,
     "turkbert": {"model", "pipelines"},  # __init__.py: the public names and the registration
 }
@@ -152,6 +153,8 @@ def test_there_is_no_cycle():
         ("finetuning.tasks", "from turkbert.training.trainer import PretrainingTrainer"),
         ("finetuning.tasks", "from turkbert.model import TurkBertModel"),
         ("training.trainer", "from turkbert.finetuning import tasks"),
+        ("demo.curves", "from turkbert.training.trainer import PretrainingTrainer"),
+        ("training.trainer", "from turkbert.demo import page"),
         ("training.trainer", "from scripts.pretrain import main"),
     ],
 )

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from turkbert.demo.models import DemoModel, too_long
 from turkbert.demo.notes import Note
+from turkbert.prediction import fill_masks
 
 MASK = "[MASK]"  # as people type it, whatever the model's own token is
 
@@ -37,8 +38,9 @@ def fill_blanks(model: DemoModel, text: str, num_candidates: int) -> FilledText 
     masked = text.replace(MASK, model.tokenizer.mask_token)
     if note := too_long(model.fill, masked):
         return note
-    found = model.fill(masked, top_k=int(num_candidates))
-    answers = found if isinstance(found[0], list) else [found]  # of a single blank the pipeline gives its list alone
     tokens = model.tokenizer.convert_ids_to_tokens
-    blanks = [[Candidate(tokens(one["token"]), one["score"]) for one in answer] for answer in answers]
+    blanks = [
+        [Candidate(tokens(found["token"]), found["score"]) for found in candidates]
+        for candidates in fill_masks(model.fill, [masked], num_candidates)[0]
+    ]
     return FilledText(text.split(MASK), blanks)

@@ -1,46 +1,50 @@
 """A model's folder or Hub id -> the pipelines of the demo, None where the model has no such head.
 
     model = load_model("out")
-    model.fill("Türkiye'nin başkenti [MASK].")
+    fill_blanks(model, "Türkiye'nin başkenti [MASK].", 8)
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from transformers import (
-    AutoModel,
-    AutoModelForMaskedLM,
-    AutoModelForNextSentencePrediction,
-    FillMaskPipeline,
-    PreTrainedTokenizerFast,
-)
-from transformers.utils import logging
+from transformers import Pipeline, PreTrainedTokenizerFast
 
 from turkbert.demo.notes import Note
-from turkbert.errors import UserError
-from turkbert.pipelines import EmbeddingPipeline, NextSentencePipeline, max_length
-from turkbert.tokenization import load_tokenizer
+from turkbert.pipelines import max_length
+from turkbert.prediction import EMBEDDING, FILL_MASK, NEXT_SENTENCE, MissingHead, load_pipeline
+
+
+@dataclass(frozen=True)
+class Heading:
+    """What the page calls a model.
+
+    name: a Hub id, or the name of a folder.
+    millions: parameters of the encoder.
+    """
+
+    name: str
+    layers: int
+    hidden: int
+    millions: float
+    vocabulary: int
 
 
 @dataclass(frozen=True)
 class DemoModel:
     """A BERT ready to answer; `fill` and `next_sentence` are None where it was saved without that head.
 
-    name: as people know it: a Hub id, or the name of its folder.
     folder: where its files are, None for a model of the Hub.
-    sizes: layers, hidden, millions (parameters of the encoder), vocabulary.
     """
 
-    name: str
+    heading: Heading
     folder: Path | None
-    tokenizer: PreTrainedTokenizerFast
-    embed: EmbeddingPipeline
-    fill: FillMaskPipeline | None
-    next_sentence: NextSentencePipeline | None
-    sizes: dict[str, float]
+    embed: Pipeline
+    fill: Pipeline | None
+    next_sentence: Pipeline | None
+
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerFast:
+        return self.embed.tokenizer
 
 
 def load_model(name_or_path: str) -> DemoModel:
@@ -49,54 +53,29 @@ def load_model(name_or_path: str) -> DemoModel:
     Raises:
         UserError: no such model, not a BERT with a WordPiece tokenizer, or damaged files.
     """
-    tokenizer = load_tokenizer(name_or_path)
     path = Path(name_or_path).expanduser()
     folder = path if path.is_dir() else None
-    source = str(folder or name_or_path)
-    try:
-        with _quiet():
-            encoder, _ = _load(AutoModel, source)
-            fill, has_fill = _load(AutoModelForMaskedLM, source)
-            next_sentence, has_next_sentence = _load(AutoModelForNextSentencePrediction, source)
-    except (OSError, ValueError, RuntimeError) as error:
-        reason = str(error).strip().partition("\n")[0].rstrip(" .:")
-        raise UserError(name_or_path, f"no BERT could be loaded ({reason})", "give a BERT's folder or Hub id") from error
-    config = encoder.config
-    sizes = {
-        "layers": config.num_hidden_layers,
-        "hidden": config.hidden_size,
-        "millions": encoder.num_parameters() / 1e6,
-        "vocabulary": config.vocab_size,
-    }
-    return DemoModel(
+    embed = load_pipeline(EMBEDDING, name_or_path)
+    fill, next_sentence = (_load_or_none(task, name_or_path) for task in (FILL_MASK, NEXT_SENTENCE))
+    encoder = embed.model
+    heading = Heading(
         name=path.resolve().name if folder else name_or_path,
-        folder=folder,
-        tokenizer=tokenizer,
-        embed=EmbeddingPipeline(encoder, tokenizer=tokenizer),
-        fill=FillMaskPipeline(fill, tokenizer=tokenizer) if has_fill else None,
-        next_sentence=NextSentencePipeline(next_sentence, tokenizer=tokenizer) if has_next_sentence else None,
-        sizes=sizes,
+        layers=encoder.config.num_hidden_layers,
+        hidden=encoder.config.hidden_size,
+        millions=encoder.num_parameters() / 1e6,
+        vocabulary=encoder.config.vocab_size,
     )
+    return DemoModel(heading, folder, embed, fill, next_sentence)
 
 
-def too_long(pipe: Any, *texts: str) -> Note | None:
+def too_long(pipe: Pipeline, *texts: str) -> Note | None:
     """Says so where the texts together, as one input, have more tokens than the model can take."""
-    count, limit = len(pipe.tokenizer(*texts, verbose=False)["input_ids"]), max_length(pipe)
+    count, limit = len(pipe.tokenizer(*texts, truncation=False, verbose=False)["input_ids"]), max_length(pipe)
     return Note("too_long", {"count": count, "limit": limit}) if count > limit else None
 
 
-def _load(auto_class: Any, source: str) -> tuple[Any, bool]:
-    """The model, and whether its head came from the files: what is missing there would be random numbers."""
-    model, report = auto_class.from_pretrained(source, output_loading_info=True, trust_remote_code=False)
-    return model.eval(), all(key.startswith(f"{model.base_model_prefix}.") for key in report["missing_keys"])
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without transformers' table of keys, once a head: the tabs say which heads there are."""
-    before = logging.get_verbosity()
-    logging.set_verbosity_error()
+def _load_or_none(task: str, name_or_path: str) -> Pipeline | None:
     try:
-        yield
-    finally:
-        logging.set_verbosity(before)
+        return load_pipeline(task, name_or_path)
+    except MissingHead:  # its tab says so
+        return None

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from turkbert.demo.models import DemoModel, too_long
 from turkbert.demo.notes import Note
-from turkbert.pipelines import NSP_LABELS
+from turkbert.prediction import predict_next
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,4 @@ def judge_continuation(model: DemoModel, text: str, text_pair: str) -> Continuat
         return Note("two_sentences")
     if note := too_long(model.next_sentence, text, text_pair):
         return note
-    answer = model.next_sentence({"text": text, "text_pair": text_pair})
-    score = answer["score"]
-    return Continuation(score if answer["label"] == NSP_LABELS[0] else 1 - score)
+    return Continuation(predict_next(model.next_sentence, [{"text": text, "text_pair": text_pair}])[0])

@@ -6,6 +6,7 @@ import numpy as np
 
 from turkbert.demo.models import DemoModel, too_long
 from turkbert.demo.notes import Note
+from turkbert.prediction import embed_texts
 
 MAX_SENTENCES = 12  # what a table can show
 
@@ -40,6 +41,6 @@ def compare_sentences(model: DemoModel, lines: str) -> Similarities | Note:
         return Note("number_of_sentences", {"limit": MAX_SENTENCES})
     if note := next(filter(None, (too_long(model.embed, sentence) for sentence in sentences)), None):
         return note
-    vectors = model.embed(sentences, pooling="mean")  # (N, H)
+    vectors = embed_texts(model.embed, sentences)  # (N, H)
     vectors = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     return Similarities(sentences, vectors @ vectors.T)

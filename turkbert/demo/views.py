@@ -8,7 +8,7 @@ import jinja2
 
 from turkbert.demo.curves import CurvePictures
 from turkbert.demo.fill import FilledText
-from turkbert.demo.models import DemoModel
+from turkbert.demo.models import Heading
 from turkbert.demo.next_sentence import Continuation
 from turkbert.demo.notes import Note
 from turkbert.demo.pieces import LETTERS, Casing, SplitText, code_points
@@ -17,7 +17,7 @@ from turkbert.demo.strings import decimal, has_string, percent, say
 
 _VIEWS = {
     Note: "note",
-    DemoModel: "heading",
+    Heading: "heading",
     FilledText: "filled",
     Continuation: "continuation",
     Similarities: "similarities",
