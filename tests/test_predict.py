@@ -191,10 +191,8 @@ def test_models_that_cannot_are_refused(predict, model_dirs, tmp_path, sample_te
     nsp, words = ("--next_sentence", "Bir.", "İki."), ("--fill_mask", "Bir [MASK].")
     for layout in ("masked_lm", "stock_masked_lm"):
         assert "this model has no head for next-sentence-prediction" in refusal(model_dirs[layout], *nsp)[1]
-    assert refusal(tmp_path / "nowhere", *words) == (
-        BAD_INPUT,
-        f"turkbert: error: {tmp_path}/nowhere: no such folder; give a tokenizer's folder or a Hub id (organisation/name)\n",
-    )
+    code, err = refusal(tmp_path / "nowhere", *words)
+    assert code == BAD_INPUT and f"{tmp_path}/nowhere: no such folder; give a" in err
     broken = shutil.copytree(model_dirs["stock"], tmp_path / "broken")
     weights = broken / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:1000])

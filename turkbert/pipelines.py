@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import torch
 from transformers import AutoModel, AutoModelForNextSentencePrediction, Pipeline
-from transformers.modeling_outputs import BaseModelOutput
 from transformers.pipelines import PIPELINE_REGISTRY
 
 from turkbert.token_vectors import TokenVectors
@@ -71,15 +70,15 @@ class EmbeddingPipeline(Pipeline):
     def preprocess(self, input_: str | dict[str, str]) -> dict[str, torch.Tensor]:
         return tokenize(self, input_)
 
-    def _forward(self, input_tensors: dict[str, torch.Tensor], pooling: str = "mean") -> BaseModelOutput:
+    def _forward(self, input_tensors: dict[str, torch.Tensor], pooling: str = "mean") -> dict[str, torch.Tensor]:
         hidden = self.model(**input_tensors).last_hidden_state.float()  # (B, T, H)
         if pooling == "cls":
-            return BaseModelOutput(last_hidden_state=hidden[:, 0])
+            return {"vectors": hidden[:, 0]}
         mask = input_tensors["attention_mask"].unsqueeze(-1)  # (B, T, 1)
-        return BaseModelOutput(last_hidden_state=(hidden * mask).sum(1) / mask.sum(1))
+        return {"vectors": (hidden * mask).sum(1) / mask.sum(1)}
 
-    def postprocess(self, model_outputs: BaseModelOutput) -> np.ndarray:
-        return model_outputs.last_hidden_state[0].numpy()  # (H,)
+    def postprocess(self, model_outputs: dict[str, torch.Tensor]) -> np.ndarray:
+        return model_outputs["vectors"][0].numpy()  # (H,)
 
     def encode_pair(self, text: str, text_pair: str | None = None) -> TokenVectors:
         """The vector of every token of a text, or of a pair, in its context.
@@ -106,7 +105,12 @@ def tokenize(pipe: Pipeline, input_: str | dict[str, str]) -> Any:
     # Tokenizers that do not list token types leave them out, and both texts of a pair would look like the first.
     with_types = getattr(pipe.model.config, "type_vocab_size", 0) > 1
     return pipe.tokenizer(
-        **texts, return_tensors="pt", truncation=True, max_length=max_length(pipe), return_token_type_ids=with_types
+        **texts,
+        return_tensors="pt",
+        truncation=True,
+        max_length=max_length(pipe),
+        return_token_type_ids=with_types,
+        return_attention_mask=True,
     )
 
 

@@ -7,6 +7,7 @@
 import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any, BinaryIO
@@ -71,15 +72,23 @@ def _load_model(auto_class: Any, name: str) -> tuple[Any, list[str]]:
     verbosity = transformers.logging.get_verbosity()
     transformers.logging.set_verbosity_error()  # of the heads that the task leaves out it would print a table
     try:
-        model, info = auto_class.from_pretrained(name, output_loading_info=True, trust_remote_code=False)
+        with model_errors(name):
+            model, info = auto_class.from_pretrained(name, output_loading_info=True, trust_remote_code=False)
+    finally:
+        transformers.logging.set_verbosity(verbosity)
+    return model, sorted(info["missing_keys"])
+
+
+@contextmanager
+def model_errors(name: str) -> Iterator[None]:
+    """Refuse, as a UserError, a model that is not there, is no BERT, or is broken."""
+    try:
+        yield
     except (ValueError, OSError) as error:
         raise UserError(name, str(error).rstrip("."), "name a folder or Hub id of a BERT") from error
     except (SafetensorError, UnpicklingError, EOFError, RuntimeError) as error:
         reason = str(error).partition(". ")[0] or type(error).__name__
         raise UserError(name, f"its weights cannot be read ({reason})", "get it anew", CORRUPT_ARTIFACT) from error
-    finally:
-        transformers.logging.set_verbosity(verbosity)
-    return model, sorted(info["missing_keys"])
 
 
 def fill_masks(pipe: Pipeline, texts: Sequence[Text], top_k: int = 5) -> list[list[list[dict[str, Any]]]]:
