@@ -10,13 +10,13 @@ import gradio as gr
 from turkbert.demo.views import STYLE
 from turkbert.errors import config_error
 
-# Fonts of the reader's own system: Gradio's come with it, but some themes ask Google for theirs.
+# The fonts come with Gradio. Of this family the weights 400 and 700 have the Turkish letters, 600 lacks them.
 THEME = gr.themes.Soft(
     primary_hue="teal",
     secondary_hue="teal",
     neutral_hue="slate",
-    font=["system-ui", "Segoe UI", "Noto Sans", "sans-serif"],
-    font_mono=["ui-monospace", "Consolas", "monospace"],
+    font=[gr.themes.LocalFont("IBM Plex Sans", weights=(400, 700)), "system-ui", "sans-serif"],
+    font_mono=[gr.themes.LocalFont("IBM Plex Mono", weights=(400,)), "ui-monospace", "monospace"],
 )
 
 

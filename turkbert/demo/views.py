@@ -47,4 +47,4 @@ def render(result: Any, language: str) -> str:
     if result is None:
         return ""
     macro = getattr(_TEMPLATES.get_template("views.html.jinja").module, _VIEWS[type(result)])
-    return str(macro(result, language))
+    return f'<div class="tb-result">{macro(result, language)}</div>'
