@@ -172,8 +172,8 @@ def find_verdicts(result: RunResult) -> list[str]:
         )
     elif result.totals.get("tokens", FEW_TOKENS) < FEW_TOKENS:  # Devlin et al. 2019, appendix A.2
         verdicts.append(
-            f"**Lightly trained.** It has read {short(result.totals['tokens'])} tokens, many of them part of words. The "
-            "first BERT read 3.3 billion words, and those some 40 times."
+            f"**Lightly trained.** It has read {short(result.totals['tokens'])} tokens, many of them parts of words. "
+            "The first BERT read 3.3 billion words, and those some 40 times."
         )
     if found.get("nsp_accuracy", 1.0) < LEARNED_NO_ORDER:
         verdicts.append(
