@@ -37,7 +37,7 @@ class _Outputs(nn.Module):
 
     def named(self, *inputs: torch.Tensor) -> dict[str, torch.Tensor]:
         """The outputs as the class names them, (B, T, ...) or (B, ...), and `last_hidden_state` (B, T, H)."""
-        outputs = self.model(**dict(zip(INPUTS, inputs, strict=True)), output_hidden_states=True)
+        outputs = dict(self.model(**dict(zip(INPUTS, inputs, strict=True)), output_hidden_states=True))
         hidden_states = outputs.pop("hidden_states")
         return {**outputs, "last_hidden_state": hidden_states[-1]}
 
@@ -59,6 +59,7 @@ def write_onnx(model: PreTrainedModel, folder: Path) -> float:
         raise missing_package("onnx", error) from None
     outputs = _Outputs(model.eval())
     example = _random_inputs(model, *_EXAMPLE)
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it would warn of torchvision, which nobody needs here
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter's own, about its own future
         names = list(outputs.named(*example))

@@ -166,7 +166,7 @@ def read_texts(path: Path) -> list[Text]:
         UserError: the file cannot be read, is not UTF-8, has no line, or a line has more than one tab.
     """
     try:
-        lines = path.read_text("utf-8-sig").rstrip("\n").split("\n")  # splitlines also cuts within a text
+        lines = path.read_text("utf-8-sig").removesuffix("\n").split("\n")  # splitlines knows more ends
     except OSError as error:
         raise UserError(path, f"cannot be read ({error.strerror})", "name a text file") from None
     except UnicodeDecodeError as error:
