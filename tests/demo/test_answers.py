@@ -15,7 +15,7 @@ from turkbert.demo.next_sentence import judge_continuation
 from turkbert.demo.notes import Note
 from turkbert.demo.pieces import Piece, read_casing, split_text
 from turkbert.demo.similarity import Similarities, compare_sentences
-from turkbert.demo.strings import LANGUAGES, _STRINGS, decimal, percent, say
+from turkbert.demo.strings import _STRINGS, LANGUAGES, decimal, percent, say
 from turkbert.demo.views import render
 from turkbert.tokenization import train_tokenizer
 

@@ -10,23 +10,18 @@ import signal
 
 import pytest
 
+from tests.demo.browser import LOOPBACK, ask, demo_command, hosts, opened_page, started_demo, what_is_missing
 from tests.tiny_models import model_dirs  # noqa: F401
 from turkbert.demo.fill import fill_blanks
 from turkbert.demo.models import load_model
 from turkbert.demo.strings import percent, say
-
-pytest.importorskip("gradio", reason="the extra `demo` is not installed")
-pytest.importorskip("playwright", reason="the extra `test` is not installed")
-
-from tests.demo.browser import LOOPBACK, ask, demo_command, find_chromium, hosts, opened_page, started_demo
 
 TEXT = "Güneş [MASK] doğar."
 
 
 @pytest.fixture(scope="module")
 def chromium():
-    if find_chromium() is None:
-        reason = "no chromium on this machine: apt-get install chromium"
+    if reason := what_is_missing():
         (pytest.fail if os.environ.get("TURKBERT_NEEDS_BROWSER") == "1" else pytest.skip)(reason)
 
 
