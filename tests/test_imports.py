@@ -26,7 +26,7 @@ ROOMS = {
     "data": GROUND,
     "pipelines": {"model"} | GROUND,
     "training": {"data", "model", "pipelines"} | GROUND,
-    "finetuning": {"training.model_card"} | GROUND,
+    "finetuning": {"training.model_card", "data.raw_text"} | GROUND,
     "turkbert": {"model", "pipelines"},  # __init__.py: the public names and the registration
 }
 # which import each other or nothing in data/, and which anything there may import
