@@ -10,7 +10,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
@@ -239,6 +239,7 @@ MLFLOW_ENVIRONMENT = {  # unless the user has set them
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
+Groups = Sequence[Any]  # dataclasses
 GROUPS = (CorpusArguments, TokenizerArguments, RandomWordsArguments, DataArguments, ModelArguments)
 
 
@@ -293,8 +294,31 @@ def parse_args(
     Raises:
         UserError: with exit code 3, naming the key and, where it is unknown, the nearest known one.
     """
+    given = parse_keys((*GROUPS, PretrainingArguments), REFUSED, argv, description, extra)
+    groups = [group(**{f.name: given[f.name] for f in fields(group) if f.name in given}) for group in GROUPS]
+    args = RunArguments(*groups, given=given, debug=bool(given.get("debug", False)))
+    check_arguments(args)
+    return args
+
+
+def parse_keys(
+    groups: Groups,
+    refused: dict[str, str],
+    argv: list[str] | None = None,
+    description: str | None = None,
+    extra: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """[CONFIG.json] [--key value ...] -> the keys that were given, of any dataclasses, with values of their types.
+
+    Args:
+        groups: the dataclasses whose fields are the keys.
+        refused: keys of theirs that may not be given, each with the reason.
+
+    Raises:
+        UserError: as parse_args does.
+    """
     argv = sys.argv[1:] if argv is None else argv
-    parser = _Parser([*GROUPS, PretrainingArguments], description=description, allow_abbrev=False)
+    parser = _Parser([*groups], description=description, allow_abbrev=False)
     parser.add_argument("config", nargs="?", metavar="CONFIG.json", help="flat JSON file of the keys below")
     for name, default in (extra or {}).items():
         flag = {"type": string_to_bool, "nargs": "?", "const": True}
@@ -305,22 +329,19 @@ def parse_args(
     for place, word in enumerate(argv):  # a bare --debug must not take the config for its value
         if word in flags and argv[place + 1 : place + 2] not in (["true"], ["false"]):
             argv = [*argv[:place], f"{word}=true", *argv[place + 1 :]]
-    _refuse(word[2:].split("=")[0] for word in argv if word.startswith("--"))  # whatever the value
+    _refuse((word[2:].split("=")[0] for word in argv if word.startswith("--")), refused)  # whatever the value
     namespace, unknown = parser.parse_known_args(argv)
     given = {**(extra or {}), **vars(namespace)}
     config = given.pop("config", None)
     if unknown:
-        raise _unknown_key("command line", unknown[0], extra or ())
+        raise _unknown_key("command line", unknown[0], {*_known_keys(groups), *(extra or ())})
     if config is not None:
-        given = {**_read_config(Path(config), parser), **given}
-    _refuse(given)  # once more, for the --no_ forms
+        given = {**_read_config(Path(config), parser, groups, refused), **given}
+    _refuse(given, refused)  # once more, for the --no_ forms
     for name, value in given.items():
         if holds_secret(value):
             raise config_error(name, "holds a token or a secret", REFUSED["hub_token"])
-    groups = [group(**{f.name: given[f.name] for f in fields(group) if f.name in given}) for group in GROUPS]
-    args = RunArguments(*groups, given=given, debug=bool(given.get("debug", False)))
-    check_arguments(args)
-    return args
+    return given
 
 
 class _Parser(HfArgumentParser):
@@ -328,24 +349,24 @@ class _Parser(HfArgumentParser):
         raise config_error("command line", message, "see --help")
 
 
-def _refuse(names: Iterable[str]) -> None:
+def _refuse(names: Iterable[str], refused: dict[str, str]) -> None:
     for name in names:
-        if name in REFUSED:
-            raise config_error(name, "this key is refused", REFUSED[name])
+        if name in refused:
+            raise config_error(name, "this key is refused", refused[name])
 
 
-def _known_keys() -> set[str]:
-    return {f.name for group in (*GROUPS, PretrainingArguments) for f in fields(group)}
+def _known_keys(groups: Groups = (*GROUPS, PretrainingArguments)) -> set[str]:
+    return {f.name for group in groups for f in fields(group)}
 
 
-def _optional_keys() -> set[str]:
-    hints = {name: hint for group in (*GROUPS, PretrainingArguments) for name, hint in get_type_hints(group).items()}
+def _optional_keys(groups: Groups) -> set[str]:
+    hints = {name: hint for group in groups for name, hint in get_type_hints(group).items()}
     return {name for name, hint in hints.items() if type(None) in get_args(hint)}
 
 
-def _keys_of(kind: type) -> set[str]:
+def _keys_of(kind: type, groups: Groups) -> set[str]:
     """The keys whose values may be a list, or a dict."""
-    hints = {name: hint for group in (*GROUPS, PretrainingArguments) for name, hint in get_type_hints(group).items()}
+    hints = {name: hint for group in groups for name, hint in get_type_hints(group).items()}
     parts = {name: (hint, *get_args(hint)) for name, hint in hints.items()}
     return {name for name, some in parts.items() if kind in (*some, *map(get_origin, some))}
 
@@ -356,14 +377,18 @@ def field_default(group: type, name: str) -> Any:
     return found.default if found.default is not dataclasses.MISSING else found.default_factory()
 
 
-def _unknown_key(where: str | os.PathLike, name: str, extra: Iterable[str] = ()) -> UserError:
+def _unknown_key(where: str | os.PathLike, name: str, known: Iterable[str]) -> UserError:
     name = name.split("=")[0].lstrip("-")
-    near = difflib.get_close_matches(name, {*_known_keys(), *extra}, n=1, cutoff=0.0)
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)
     return config_error(where, f"unknown key '{name}'", f"did you mean '{near[0]}'?")
 
 
-def _read_config(path: Path, parser: HfArgumentParser) -> dict[str, Any]:
-    """A flat JSON file -> the keys it gives, parsed and checked as the command line's are."""
+def read_json_object(path: Path) -> dict[str, Any]:
+    """A user's JSON file that holds one object.
+
+    Raises:
+        UserError: it is missing, too large, or anything else.
+    """
     if path.suffix != ".json":
         raise config_error(path, "a config is a flat .json file", "name one, or write keys as --key value")
     try:
@@ -376,24 +401,35 @@ def _read_config(path: Path, parser: HfArgumentParser) -> dict[str, Any]:
         raise config_error(path, f"not readable as JSON ({error})", "mend the file") from None
     if not isinstance(settings, dict):
         raise config_error(path, "not a JSON object", "write {\"key\": value, ...}")
-    _refuse(settings)
+    return settings
+
+
+def _read_config(path: Path, parser: HfArgumentParser, groups: Groups, refused: dict[str, str]) -> dict[str, Any]:
+    """A flat JSON file -> the keys it gives, parsed and checked as the command line's are."""
+    return parse_settings(read_json_object(path), path, parser, groups, refused)
+
+
+def parse_settings(
+    settings: dict[str, Any], path: Path, parser: HfArgumentParser, groups: Groups, refused: dict[str, str]
+) -> dict[str, Any]:
+    _refuse(settings, refused)
     words: list[str] = []
     nulls: dict[str, Any] = {}
     for name, value in settings.items():
-        if name not in _known_keys():
-            raise _unknown_key(path, name)
+        if name not in _known_keys(groups):
+            raise _unknown_key(path, name, _known_keys(groups))
         if value is None:
-            if name not in _optional_keys():
+            if name not in _optional_keys(groups):
                 raise config_error(path, f"{name} is null", "give a value, or leave the key out")
             nulls[name] = None
         elif value == []:  # the command line cannot say that; what it means is for check_arguments to judge
-            if name not in _keys_of(list):
+            if name not in _keys_of(list, groups):
                 raise config_error(path, f"{name} is []", "give a value, or leave the key out")
             nulls[name] = value
         elif isinstance(value, list):
             words += [f"--{name}", *map(str, value)]
         elif isinstance(value, dict):
-            if name not in _keys_of(dict):
+            if name not in _keys_of(dict, groups):
                 raise config_error(path, f"{name} is a JSON object", "give a plain value")
             words += [f"--{name}={json.dumps(value)}"]
         else:
