@@ -86,7 +86,7 @@ class _Broken(BaseHTTPRequestHandler):
 def broken_server() -> Iterator[str]:
     """The address of a server that answers 500 to everything."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Broken)
-    Thread(target=server.serve_forever, daemon=True).start()
+    Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
     try:
         yield f"http://127.0.0.1:{server.server_port}"
     finally:

@@ -24,7 +24,12 @@ ROOMS = {
     "console": {"errors", "redaction"},
     "hub": {"errors", "redaction"},
     "data": GROUND,
-    "pipelines": {"model"} | GROUND,
+    "token_vectors": set(),
+    "pipelines": {"model", "token_vectors"} | GROUND,
+    "prediction": {"pipelines"} | GROUND,
+    "export_onnx": {"errors"},
+    "export_formats": {"export_onnx", "pipelines"} | GROUND,
+    "export": {"export_formats", "prediction", "model", "training.model_card"} | GROUND,
     "training": {"data", "model", "pipelines"} | GROUND,
     "finetuning": {"training.model_card"} | GROUND,
     "turkbert": {"model", "pipelines"},  # __init__.py: the public names and the registration

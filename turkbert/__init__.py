@@ -1,9 +1,11 @@
 """turkbert: Turkish text in, a BERT for the whole Hugging Face ecosystem out.
 
-Importing the package registers the model with transformers' Auto classes: its only side effect.
+Importing the package registers the model with transformers' Auto classes, and the tasks "next-sentence-prediction" and
+"text-embedding" with its pipelines: its only side effects.
 
     import turkbert
     AutoModel.from_pretrained("out/checkpoint-500")  # a TurkBertModel
+    pipeline("next-sentence-prediction", model="out")
 """
 
 from transformers import (
@@ -27,6 +29,7 @@ from turkbert.model import (
     TurkBertForTokenClassification,
     TurkBertModel,
 )
+from turkbert.pipelines import register_pipelines
 
 __version__ = "0.2.0"
 
@@ -53,3 +56,5 @@ for _auto_class, _model_class in (
     (AutoModelForQuestionAnswering, TurkBertForQuestionAnswering),
 ):
     _auto_class.register(TurkBertConfig, _model_class)
+
+register_pipelines()

@@ -1,5 +1,6 @@
 """What every script sets up first (one plain line an event, from the main process; a quick end), and its output."""
 
+import argparse
 import gc
 import logging
 import os
@@ -10,8 +11,23 @@ import datasets
 import huggingface_hub
 import transformers
 
-from turkbert.errors import is_main_process
+from turkbert.errors import config_error, is_main_process
 from turkbert.redaction import redact_logs
+
+
+class ToolParser(argparse.ArgumentParser):
+    """The command line of a tool that takes a model or folder first and no config: with --debug, errors in one line.
+
+    Raises:
+        UserError: from `parse_args`, where argparse itself would print its usage and end.
+    """
+
+    def __init__(self, description: str | None):
+        super().__init__(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+        self.add_argument("--debug", action="store_true", help="show the traceback of an error")
+
+    def error(self, message: str):
+        raise config_error("command line", message, "see --help")
 
 
 def set_up_script() -> None:
