@@ -31,7 +31,7 @@ def bash_lines(name: str) -> list[str]:
 
 
 def steps(name: str) -> list[tuple[str, str]]:
-    """What a reader does, in order: ("bash", a command), or (the path of a file, what to write into it).
+    """What a reader does, in order: ("bash", a command), ("python", a script), or (a path, what to write there).
 
     A block below `<!-- file: PATH -->` is a file.
     """
@@ -43,6 +43,8 @@ def steps(name: str) -> list[tuple[str, str]]:
             found.append((path, body))
         elif language == "bash":
             found += [("bash", line.strip()) for line in body.splitlines()]
+        elif language == "python":
+            found.append(("python", body))
     return found
 
 

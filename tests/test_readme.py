@@ -18,6 +18,7 @@ TEXTS = [*READMES, TUTORIAL, "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", "
 TEXTS += [str(page.relative_to(ROOT)) for page in sorted((ROOT / "docs").glob("*.md")) if page.name != "tutorial.tr.md"]
 FIELDS = {field.name: field for group in (*GROUPS, PretrainingArguments) for field in dataclasses.fields(group)}
 LAUNCHER_OPTIONS = {"config_file", "num_processes", "num_cpu_threads_per_process"}
+LEARNED_NOTHING = read("configs/README.md").split("\n\n", 3)[3]  # below the table
 FOLDERS = r"(?:scripts|configs|docs|turkbert|tests|benchmarks|\.ci|\.github)"
 
 # The original project's settings classes, its two lists of samples, and their defaults.
@@ -106,10 +107,9 @@ def finetuning_keys(script: str) -> set[str]:
     return {field.name for group in arguments.GROUPS for field in dataclasses.fields(group)}
 
 
-@pytest.mark.parametrize("name", READMES)
+@pytest.mark.parametrize("name", [*READMES, TUTORIAL, "docs/data.md", "docs/training.md", "docs/reliability.md"])
 def test_every_option_told_of_in_passing_is_a_key(name):
     options = set(re.findall(r"`--(\w+)", read(name)))
-    assert len(options) > 8
     assert options <= FIELDS.keys() | LAUNCHER_OPTIONS | {"estimate", "help", "space"}
     assert not options & REFUSED.keys()
 
@@ -170,6 +170,19 @@ def test_every_key_of_the_settings_table_exists_with_its_default(name):
 def test_all_configs_are_in_the_table_of_recipes(name):
     told = {path for row in table_rows(section(name, "Recipes")) for path in re.findall(r"`configs/(\w+\.json)`", row[0])}
     assert told == {path.name for path in (ROOT / "configs").glob("*.json")}
+
+
+@pytest.mark.parametrize("name", READMES)
+def test_the_figures_of_the_recipes_are_those_of_the_configs_page(name):
+    """Of each row the numbers, in the language's own writing, stand in the row of configs/README.md too."""
+    rows = {row[0].split("`")[1]: " ".join(row).replace(",", "") for row in table_rows(read("configs/README.md"))}
+    measured = 0
+    for row in table_rows(section(name, "Recipes")):
+        config = row[0].removeprefix("`configs/").rstrip("`")
+        figures = re.findall(r"\d+[.,]\d\d", row[2]) if row[0].startswith("`configs/") else []
+        assert all(figure.replace(",", ".") in rows[config] + LEARNED_NOTHING for figure in figures), row
+        measured += len(figures)
+    assert measured == 4
 
 
 @pytest.mark.parametrize("name", READMES)
