@@ -20,7 +20,8 @@ def sections(name: str) -> dict[str, str]:
 
 def table_rows(text: str) -> list[list[str]]:
     """The cells of all tables in a text, without their headings."""
-    lines = [[cell.strip() for cell in line.strip().strip("|").split("|")] for line in text.splitlines() if line.startswith("|")]
+    told = [line.strip().strip("|") for line in text.splitlines() if line.strip().startswith("|")]
+    lines = [[cell.strip() for cell in line.split("|")] for line in told]
     rules = {number for number, cells in enumerate(lines) if all(re.fullmatch(r":?-+:?", cell) for cell in cells)}
     return [cells for number, cells in enumerate(lines) if number not in rules and number + 1 not in rules]
 

@@ -11,12 +11,15 @@ import pytest
 from tests.pages import README, TUTORIAL, bash_lines, output_block, read, sections, table_rows
 from turkbert import errors
 from turkbert.arguments import GROUPS, REFUSED, PretrainingArguments
+from turkbert.export_formats import FORMATS
+from turkbert.finetuning import arguments as finetuning
 
 ROOT = Path(__file__).parent.parent
 READMES = ["README.md", "README.tr.md"]
 TEXTS = [*READMES, TUTORIAL, "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", "configs/README.md"]
-TEXTS += [str(page.relative_to(ROOT)) for page in sorted((ROOT / "docs").glob("*.md")) if page.name != "tutorial.tr.md"]
+TEXTS += sorted({f"docs/{page.name}" for page in (ROOT / "docs").glob("*.md")} - {TUTORIAL})
 FIELDS = {field.name: field for group in (*GROUPS, PretrainingArguments) for field in dataclasses.fields(group)}
+SAME = ("the same names", "aynı adlar")
 LAUNCHER_OPTIONS = {"config_file", "num_processes", "num_cpu_threads_per_process"}
 LEARNED_NOTHING = read("configs/README.md").split("\n\n", 3)[3]  # below the table
 FOLDERS = r"(?:scripts|configs|docs|turkbert|tests|benchmarks|\.ci|\.github)"
@@ -90,21 +93,18 @@ def test_every_option_is_one_of_its_script(name):
     for line in lines:
         launcher, _, rest = line.partition("scripts/")
         script, _, arguments = rest.partition(" ")
-        options = set(re.findall(r"(?<=\s)--(\w+)", arguments))
-        own = set(re.findall(r'"--(\w+)"', (ROOT / "scripts" / script).read_text("utf-8")))
-        extra = set(re.findall(r'"(\w+)": [^,}]+[,}]', "".join(re.findall(r"extra=({.*?})", read(f"scripts/{script}")))))
-        known = own if "ToolParser" in read(f"scripts/{script}") else {*FIELDS, *own, *extra}
-        assert options <= known | finetuning_keys(script), line
-        assert not options & REFUSED.keys() or script.startswith("finetune"), line
+        assert set(re.findall(r"(?<=\s)--(\w+)", arguments)) <= options_of(script), line
         assert set(re.findall(r"(?<=\s)--(\w+)", launcher)) <= LAUNCHER_OPTIONS, line
 
 
-def finetuning_keys(script: str) -> set[str]:
-    if not script.startswith("finetune"):
-        return set()
-    from turkbert.finetuning import arguments
-
-    return {field.name for group in arguments.GROUPS for field in dataclasses.fields(group)}
+def options_of(script: str) -> set[str]:
+    source = read(f"scripts/{script}")
+    if "ToolParser" in source:
+        return set(re.findall(r'"--(\w+)"', source)) | {name for name in FORMATS if "FORMATS" in source}
+    if script.startswith("finetune"):
+        return {field.name for group in finetuning.GROUPS for field in dataclasses.fields(group)}
+    extra = re.findall(r"extra=\{(.*?)\}", source)
+    return (FIELDS.keys() - REFUSED.keys()) | {name for keys in extra for name in re.findall(r'"(\w+)":', keys)}
 
 
 @pytest.mark.parametrize("name", [*READMES, TUTORIAL, "docs/data.md", "docs/training.md", "docs/reliability.md"])
@@ -136,7 +136,7 @@ def test_every_link_leads_somewhere(name):
 
 def anchors(text: str) -> set[str]:
     """As GitHub makes them of titles."""
-    titles = [line.lstrip("# ") for line in re.sub(r"^```.*?^```", "", text, flags=re.M | re.S).splitlines() if "# " in line]
+    titles = re.findall(r"^#+ (.*)", re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL), re.MULTILINE)
     return {re.sub(r"[^\w -]", "", title).lower().replace(" ", "-") for title in titles}
 
 
@@ -168,7 +168,7 @@ def test_every_key_of_the_settings_table_exists_with_its_default(name):
 
 @pytest.mark.parametrize("name", READMES)
 def test_all_configs_are_in_the_table_of_recipes(name):
-    told = {path for row in table_rows(section(name, "Recipes")) for path in re.findall(r"`configs/(\w+\.json)`", row[0])}
+    told = {row[0].strip("`").removeprefix("configs/") for row in table_rows(section(name, "Recipes")) if "/" in row[0]}
     assert told == {path.name for path in (ROOT / "configs").glob("*.json")}
 
 
@@ -193,8 +193,8 @@ def test_the_settings_of_the_original_project_and_what_became_of_them(name):
         told |= dict(zip(keys, values + [None] * len(keys), strict=False)) if values != [""] else {}
         ours = set(re.findall(r"`(\w+)`", here))
         assert ours <= FIELDS.keys(), there
-        assert ours or here in ("the same names", "aynı adlar") or here.startswith(("gone", "kalktı", "`scripts/")), there
-        if here in ("the same names", "aynı adlar"):
+        assert ours or here in SAME or here.startswith(("gone", "kalktı", "`scripts/")), there
+        if here in SAME:
             assert set(keys) <= FIELDS.keys()
             assert [str(FIELDS[key].default) for key in keys] == values
     assert told == ORIGINAL
