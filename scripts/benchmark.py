@@ -6,6 +6,8 @@
 import sys
 
 try:
+    import datasets
+
     from turkbert.console import set_up_script, show
     from turkbert.errors import user_errors
     from turkbert.finetuning.benchmark import parse_suite, run_suite
@@ -20,6 +22,7 @@ def main() -> None:
     with user_errors():
         suite = parse_suite(sys.argv[1:], description=__doc__)
         set_up_script()
+        datasets.disable_progress_bars()  # a bar for each split of each model
     with user_errors(bool(suite.changes.get("debug")), suite.output_dir):
         rows = compare(run_suite(suite))
         paths = write_reports(rows, suite.output_dir)

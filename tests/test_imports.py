@@ -31,7 +31,7 @@ ROOMS = {
     "export_formats": {"export_onnx", "pipelines"} | GROUND,
     "export": {"export_formats", "prediction", "model", "training.model_card"} | GROUND,
     "training": {"data", "model", "pipelines"} | GROUND,
-    "finetuning": {"training.model_card"} | GROUND,
+    "finetuning": {"training.model_card", "data.raw_text"} | GROUND,
     "turkbert": {"model", "pipelines"},  # __init__.py: the public names and the registration
 }
 # which import each other or nothing in data/, and which anything there may import

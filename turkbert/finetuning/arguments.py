@@ -24,7 +24,7 @@ class TaskArguments:
     )
     model_name_or_path: str | None = _key(None, "folder or Hub id of any encoder")
     model_revision: str | None = _key(None, "revision of that model on the Hub")
-    attn_implementation: str | None = _key(None, "sdpa, eager, flash_attention_2 ...; empty: transformers' choice")
+    attn_implementation: str | None = _key(None, "sdpa, eager ...; empty: eager on a CPU, else transformers' choice")
     dataset_name: str | None = _key(None, "Hub data set, or a folder of train, validation and test files")
     dataset_config_name: str | None = _key(None, "configuration of a Hub data set, e.g. mrpc of nyu-mll/glue")
     dataset_revision: str | None = _key(None, "revision of a Hub data set")
@@ -74,7 +74,7 @@ class FinetuningArguments(TrainingArguments):
     metric_for_best_model: str | None = _key(None, "that score; empty: the main one of the task")
     logging_steps: float = _key(50, "log every so many steps")
     logging_nan_inf_filter: bool = _key(False, "stock Trainer shows NaN as 0.0")
-    bf16: bool | None = _key(None, "empty: on a GPU that has it natively")
+    bf16: bool | None = _key(None, "empty: where the device has it natively")
     fp16: bool | None = _key(None, "empty: on a GPU without bf16")
     overwrite: bool = _key(False, "start afresh over an old run")
     debug: bool = _key(False, "show the traceback of an error")
@@ -82,10 +82,7 @@ class FinetuningArguments(TrainingArguments):
     def __post_init__(self) -> None:
         self.debug = ""  # stock Trainer's own debug options share the name of our flag
         self.use_cpu = self.use_cpu or not torch.accelerator.is_available()
-        if self.use_cpu:
-            self.bf16, self.fp16 = bool(self.bf16), bool(self.fp16)
-        else:
-            self.bf16, self.fp16 = choose_precision(self.use_cpu, self.bf16, self.fp16)
+        self.bf16, self.fp16 = choose_precision(self.use_cpu, self.bf16, self.fp16)
         super().__post_init__()
 
 
@@ -151,9 +148,7 @@ class FinetuningRun:
         return {**asdict(self.task), **self.given}
 
 
-def parse_finetuning_args(
-    task: str, argv: list[str] | None = None, description: str | None = None
-) -> FinetuningRun:
+def parse_finetuning_args(task: str, argv: list[str] | None = None, description: str | None = None) -> FinetuningRun:
     """[CONFIG.json] [--key value ...] -> FinetuningRun for one of TASKS.
 
     Raises:

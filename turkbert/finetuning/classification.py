@@ -78,7 +78,7 @@ class Classification:
         """Tokenized rows: input_ids and what else the model takes, labels, length (in tokens)."""
         rows = self.splits[split].rows
         columns = {name: [row[name] for row in rows] for name in self.text_columns}
-        dataset = Dataset.from_dict({**columns, "labels": [self._target(row) for row in rows]})
+        dataset = Dataset.from_dict({**columns, "labels": self.targets(split)})
         tokenize = partial(
             tokenize_texts, tokenizer=self.tokenizer, columns=self.text_columns, max_length=self.max_length
         )
@@ -86,9 +86,16 @@ class Classification:
         tell_cut(self.splits[split].source, dataset["is_cut"], self.max_length)
         return dataset.remove_columns("is_cut")
 
+    def targets(self, split: str) -> list[int] | list[float]:
+        """The class number, or the value, of each row."""
+        values = [row[self.label_column] for row in self.splits[split].rows]
+        if self.is_regression:
+            return [float(value) for value in values]
+        return [self.labels.index(label_name(value, self.names)) for value in values]
+
     def class_counts(self) -> list[int]:
         """Training rows of each class, [] for regression."""
-        counts = Counter(self._target(row) for row in self.splits["train"].rows)
+        counts = Counter(self.targets("train"))
         return [counts[number] for number in range(len(self.labels))]
 
     def reduce_logits(self, logits: Any, labels: Any) -> Any:
@@ -96,7 +103,11 @@ class Classification:
         return logits[0] if isinstance(logits, tuple) else logits
 
     def score(self, split: str, dataset: Dataset, predictions: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-        """Scores of (N, C) or (N, 1) logits."""
+        """Scores of a split's logits, (N, C) or (N, 1)."""
+        return self.score_logits(predictions, labels)
+
+    def score_logits(self, predictions: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+        """The same for any rows."""
         if self.is_regression:
             return regression_metrics(predictions.reshape(-1), labels.reshape(-1))
         return classification_metrics(predictions.argmax(-1), labels)
@@ -107,10 +118,6 @@ class Classification:
             what = f"one class only ({label_name(values[0], self.names)!r}) in {len(values):,} rows"
             raise UserError(train.source, what, "give training rows of two classes or more")
         return build_labels(values, self.names)
-
-    def _target(self, row: dict[str, Any]) -> int | float:
-        value = row[self.label_column]
-        return float(value) if self.is_regression else self.labels.index(label_name(value, self.names))
 
     def _text_fault(self, row: dict[str, Any]) -> Fault | None:
         for column in (*self.text_columns, self.label_column):

@@ -53,7 +53,7 @@ class Cell:
 
 @dataclass
 class Row:
-    """One task: its kind (as the Hub names them, with _), its main score, the rows it was measured on, and a cell for each model."""
+    """One task: its kind (the Hub's name, with _ for -), its main score, its rows, and a cell for each model."""
 
     task: str
     kind: str

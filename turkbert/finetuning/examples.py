@@ -91,7 +91,7 @@ def find_files(task: TaskArguments) -> dict[str, Path]:
             found = sorted(path for path in folder.glob(f"{stem}.*") if _ending(path) in ENDINGS)
             if len(found) > 1:
                 raise UserError(folder, f"{found[0].name} and {found[1].name} are both there", "leave one of them")
-            files |= {split: path for path in found}
+            files |= {split: found[0]} if found else {}
         if not files:
             raise UserError(folder, "holds no train, validation or test file", f"they end in {', '.join(ENDINGS)}")
     elif folder is not None and (task.dataset_name or "").startswith((".", "/", "~")):
@@ -99,6 +99,22 @@ def find_files(task: TaskArguments) -> dict[str, Path]:
     for split in SPLITS:
         named = getattr(task, f"{split}_file")
         files |= {split: Path(named).expanduser()} if named else {}
+    return files
+
+
+def find_task_files(names: list[str]) -> list[Path]:
+    """The named files, and the data files of the named folders.
+
+    Raises:
+        UserError: one is not there, or a folder holds no data.
+    """
+    files = []
+    for name in names:
+        path = Path(name).expanduser()
+        inside = sorted(p for p in path.iterdir() if _ending(p) in ENDINGS) if path.is_dir() else [path]
+        if not inside:
+            raise UserError(path, "holds no data", f"data files end in {', '.join(ENDINGS)}")
+        files += inside
     return files
 
 
@@ -233,7 +249,8 @@ def keep_good_rows(split: Split, check: Callable[[dict[str, Any]], tuple[str, st
     if not reasons:
         return split
     told = "; ".join(f"{reason} ({number:,})" for reason, number in list(reasons.items())[:5])
-    logger.warning("%s: %s of %s rows left out: %s", split.source, f"{sum(reasons.values()):,}", f"{len(split.rows):,}", told)
+    num_bad = sum(reasons.values())
+    logger.warning("%s: %s of %s rows left out: %s", split.source, f"{num_bad:,}", f"{len(split.rows):,}", told)
     if not good:
         raise UserError(split.source, f"no good row is left: {told}", "mend the file")
     return split.take(good)

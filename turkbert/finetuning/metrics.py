@@ -46,7 +46,8 @@ def tagging_metrics(predictions: list[list[str]], references: list[list[str]]) -
 
     Without entities, as for parts of speech, F1 is the micro mean over words, which equals the accuracy.
     """
-    correct = [said == true for p, r in zip(predictions, references, strict=True) for said, true in zip(p, r, strict=True)]
+    sentences = zip(predictions, references, strict=True)
+    correct = [said == true for sentence in sentences for said, true in zip(*sentence, strict=True)]
     accuracy = 100 * sum(correct) / max(len(correct), 1)
     if not has_entities({tag for sentence in references for tag in sentence}):
         return {"f1": accuracy, "accuracy": accuracy}

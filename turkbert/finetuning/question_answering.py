@@ -162,7 +162,7 @@ def build_windows(
 
 
 def find_span(begins: list[int], ends: list[int], answer_start: int, answer_end: int) -> tuple[int, int]:
-    """First and last token of the characters [answer_start, answer_end), or (0, 0) if the window lacks some of them."""
+    """First and last token of the characters [answer_start, answer_end), (0, 0) if the window lacks one of them."""
     if answer_start < 0:
         return 0, 0
     inside = [

@@ -7,9 +7,9 @@
 import logging
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
+import numpy as np
 import transformers
 from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
@@ -18,6 +18,7 @@ from turkbert.finetuning.arguments import FinetuningArguments, FinetuningRun, Ta
 from turkbert.finetuning.classification import Classification
 from turkbert.finetuning.examples import load_splits
 from turkbert.finetuning.models import find_max_length, load_model, load_tokenizer
+from turkbert.finetuning.output import commit_model, open_output, push_model
 from turkbert.finetuning.question_answering import QuestionAnswering
 from turkbert.finetuning.token_classification import TokenClassification
 from turkbert.finetuning.trainer import FinetuningTrainer, Task, balanced_weights, freeze_encoder
@@ -53,6 +54,11 @@ class Result:
     seconds: float
     steps: int
 
+    def summary(self) -> str:
+        """A line a score."""
+        lines = [(split, name, value) for split, values in self.scores.items() for name, value in values.items()]
+        return "\n".join(f"{split:<12}{name:<24}{value:>10.4f}" for split, name, value in lines)
+
 
 def prepare_task(settings: TaskArguments) -> TaskData:
     """Read, check, cut to size and tokenize the data of a task, once for any number of runs.
@@ -67,8 +73,12 @@ def prepare_task(settings: TaskArguments) -> TaskData:
     for name, split in task.splits.items():
         task.splits[name] = split.sample(getattr(settings, f"max_{name}_samples"))
     encoded = {name: task.encode(name) for name in task.splits}
-    encoded |= {name: rows.sort("length") for name, rows in encoded.items() if name != "train"}
+    encoded |= {name: _by_length(rows) for name, rows in encoded.items() if name != "train"}
     return TaskData(task, tokenizer, encoded)
+
+
+def _by_length(rows: Dataset) -> Dataset:
+    return rows.select(np.argsort(rows["length"], kind="stable")).flatten_indices()
 
 
 def build_trainer(
@@ -76,7 +86,7 @@ def build_trainer(
 ) -> FinetuningTrainer:
     """A trainer with a new model, whose head (and, if `untrained`, all else) depends on the seed alone."""
     transformers.set_seed(training.seed)
-    model = load_model(settings, data.task, untrained)
+    model = load_model(settings, data.task, training.use_cpu, untrained)
     if settings.freeze_encoder:
         freeze_encoder(model)
     counts = data.task.class_counts() if settings.class_weights == "balanced" else []
@@ -111,15 +121,20 @@ def clean_scores(metrics: dict[str, Any]) -> dict[str, float]:
     }
 
 
-def finetune(run: FinetuningRun) -> Result:
+def finetune(run: FinetuningRun) -> Result | None:
     """The whole run of a script: trains, scores, and commits model, tokenizer, card and scores to output_dir.
+
+    Returns:
+        The result; None if output_dir held this very run already, which then stays as it is.
 
     Raises:
         UserError: bad data or settings, or an output_dir that holds something else.
     """
-    from turkbert.finetuning.output import commit_model, refuse_output
-
-    refuse_output(Path(run.output_dir), bool(run.setting("overwrite")))
+    if not open_output(run):
+        logger.info("%s holds this model already; nothing to do", run.output_dir)
+        if run.setting("push_to_hub"):
+            push_model(run)
+        return None
     data = prepare_task(run.task)
     training = run.training()
     trainer = build_trainer(run.task, training, data)
