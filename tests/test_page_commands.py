@@ -11,10 +11,12 @@ import re
 import runpy
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 from importlib import resources
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 from transformers import BertConfig, BertForPreTraining
@@ -48,6 +50,7 @@ REPLACED = {
     "pip install": "pip install --dry-run --no-deps --no-index --no-build-isolation",
 }
 FINETUNING = {"num_train_epochs": 1}
+SENTENCES = "Yağmur başladı.\nŞemsiyemi açtım.\n"
 QUICK = ("train_tokenizer", "inspect_data", "evaluate", "predict")
 
 
@@ -61,6 +64,11 @@ def make_folder(folder: Path) -> Path:
         write_config(folder / name, json.loads((ROOT / name).read_text("utf-8")), {**SMALL, **changes})
     sample = Path(str(resources.files("turkbert") / "sample"))
     shutil.copytree(sample, folder / "texts", ignore=shutil.ignore_patterns("*.tsv"))
+    (folder / "sentences.txt").write_text(SENTENCES, "utf-8")
+    (folder / "reviews").mkdir()
+    for path, body in steps(TUTORIAL):
+        if path.endswith(".jsonl"):
+            (folder / "reviews" / Path(path).name).write_text(body, "utf-8")
     return folder
 
 
@@ -135,9 +143,23 @@ def follow(name: str, folder: Path, environment: dict[str, str]) -> dict[str, st
 
 def do(kind: str, body: str, folder: Path, environment: dict[str, str]) -> str:
     command = ["bash", "-euc", body] if kind == "bash" else [sys.executable, "-c", body]
+    if "scripts/demo.py" in body:
+        return ask_demo(command, folder, environment)
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, f"{body}\n{done.stdout}{done.stderr}"
     return done.stdout + done.stderr
+
+
+def ask_demo(command: list[str], folder: Path, environment: dict[str, str]) -> str:
+    """What the demo says before it waits; its page is fetched once, then it is told to end."""
+    with subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True) as demo:
+        try:
+            told = demo.stdout.readline()
+            with urlopen(re.search(r"http://127\.0\.0\.1:\d+", told)[0], timeout=30) as answer:
+                assert answer.status == 200
+        finally:
+            demo.send_signal(signal.SIGINT)
+    return told
 
 
 @pytest.fixture
@@ -154,8 +176,12 @@ def reader(tmp_path, sample_tokenizer, hub) -> tuple[Path, dict[str, str]]:  # n
     return folder, environment
 
 
+EXTRAS = {"mlflow": "mlflow", "gradio": "demo", "onnx": "export", "seqeval": "finetune"}
+MISSING = [extra for package, extra in EXTRAS.items() if importlib.util.find_spec(package) is None]
+
+
 @pytest.mark.slow
-@pytest.mark.skipif(importlib.util.find_spec("mlflow") is None, reason="a command needs the extra mlflow")
+@pytest.mark.skipif(bool(MISSING), reason=f"commands need the extras {', '.join(MISSING)}")
 def test_every_command_of_the_readme(reader):
     folder, environment = reader
     # The page begins with a line that .ci/run runs, and goes on with its result.
@@ -168,6 +194,7 @@ def test_every_command_of_the_readme(reader):
 
 
 @pytest.mark.slow
+@pytest.mark.skipif("finetune" in MISSING, reason="a command needs the extra finetune")
 def test_every_command_of_the_tutorial(reader, hub):  # noqa: F811
     folder, environment = reader
     told = follow(TUTORIAL, folder, environment)
