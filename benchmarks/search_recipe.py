@@ -21,8 +21,8 @@ from transformers import TrainerCallback
 from turkbert.arguments import parse_args
 from turkbert.data.prepare import load_prepared
 from turkbert.tokenization import load_tokenizer
-from turkbert.training.evaluation import unigram_baselines
 from turkbert.training.run import build_trainer
+from turkbert.training.unigrams import unigram_baselines
 
 QUIET = {
     "eval_strategy": "no", "save_strategy": "no", "report_to": "none", "disable_tqdm": True, "overwrite": True,

@@ -31,6 +31,7 @@ ROOMS = {
     "export_formats": {"export_onnx", "pipelines"} | GROUND,
     "export": {"export_formats", "prediction", "model", "training.model_card"} | GROUND,
     "training": {"data", "model", "pipelines"} | GROUND,
+    "demo": {"pipelines", "prediction", "training.metrics_file", "training.plots"} | GROUND,
     "finetuning": {"training.model_card", "data.raw_text"} | GROUND,
     "turkbert": {"model", "pipelines"},  # __init__.py: the public names and the registration
 }
@@ -155,6 +156,8 @@ def test_there_is_no_cycle():
         ("finetuning.tasks", "from turkbert.training.trainer import PretrainingTrainer"),
         ("finetuning.tasks", "from turkbert.model import TurkBertModel"),
         ("training.trainer", "from turkbert.finetuning import tasks"),
+        ("demo.curves", "from turkbert.training.trainer import PretrainingTrainer"),
+        ("training.trainer", "from turkbert.demo import page"),
         ("training.trainer", "from scripts.pretrain import main"),
     ],
 )

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from transformers import pipeline
+from transformers.utils.logging import disable_progress_bar, enable_progress_bar
 
 from tests.tiny_models import model_dirs  # noqa: F401
 from turkbert import prediction
@@ -34,7 +35,7 @@ def script():
 @pytest.fixture
 def predict(script, monkeypatch, capsys):
     """(arguments) -> (exit code, stdout, stderr) of the script; its logging is left as it was."""
-    monkeypatch.setattr(script, "set_up_script", lambda: None)
+    monkeypatch.setattr(script, "set_up_script", disable_progress_bar)
 
     def call(*arguments: object) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["predict.py", *map(str, arguments)])
@@ -45,7 +46,8 @@ def predict(script, monkeypatch, capsys):
             code = exit_.code
         return code, *capsys.readouterr()
 
-    return call
+    yield call
+    enable_progress_bar()
 
 
 def test_words_for_masks(predict, model_dirs):  # noqa: F811

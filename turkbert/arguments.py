@@ -143,6 +143,7 @@ class PretrainingArguments(TrainingArguments):
     logging_nan_inf_filter: bool = _key(False, "stock Trainer shows NaN as 0.0; turkbert never does")
     peak_tflops: float | None = _key(None, "TFLOP/s of a device, to tell MFU by; empty: from a table of GPUs")
     hub_strategy: str = _key("end", "push at the end; every_save: the model at each save; checkpoint: all of it too")
+    license: str | None = _key(None, "licence of the model, for its card, e.g. apache-2.0; empty: not stated")
     sample_texts: str | None = _key(None, "file of texts with [MASK] and of pairs to predict; empty: the bundled ones")
     resume_from_checkpoint: str | None = _key("auto", "auto: the newest whole checkpoint of output_dir; or a folder")
     allow_change: list[str] = _key([], "settings that may differ from the checkpoint's; recorded in the next ones")
@@ -476,6 +477,8 @@ def _check_values(args: RunArguments) -> None:
     for name, choices in _CHOICES.items():
         if values[name] is not None and values[name] not in choices:
             raise config_error(name, f"'{values[name]}' is not supported", f"choose from {', '.join(choices)}")
+    if not re.fullmatch(r"[a-z0-9][a-z0-9.-]*", args.setting("license") or "none"):
+        raise config_error("license", f"'{args.setting('license')}' is no name", "write e.g. apache-2.0 or cc-by-4.0")
     if not re.fullmatch(r"[1-9]\d*[KMGT]i?B", args.data.max_shard_size):
         raise config_error("max_shard_size", f"'{args.data.max_shard_size}' is no size", "write e.g. 500MB or 2GB")
     try:

@@ -37,7 +37,7 @@ class _Outputs(nn.Module):
 
     def named(self, *inputs: torch.Tensor) -> dict[str, torch.Tensor]:
         """The outputs as the class names them, (B, T, ...) or (B, ...), and `last_hidden_state` (B, T, H)."""
-        outputs = self.model(**dict(zip(INPUTS, inputs, strict=True)), output_hidden_states=True)
+        outputs = dict(self.model(**dict(zip(INPUTS, inputs, strict=True)), output_hidden_states=True))
         hidden_states = outputs.pop("hidden_states")
         return {**outputs, "last_hidden_state": hidden_states[-1]}
 

@@ -34,6 +34,10 @@ Text = str | dict[str, str]  # a text, or a pair {"text": A, "text_pair": B}
 Chunks = Iterator[tuple[Sequence[Text], np.ndarray]]  # some texts and their vectors (n, H)
 
 
+class MissingHead(UserError):
+    """The model has no weights for what it was asked to do."""
+
+
 def load_pipeline(
     task: str, model_name_or_path: str | os.PathLike, batch_size: int = 32, **parameters: Any
 ) -> Pipeline:
@@ -44,8 +48,8 @@ def load_pipeline(
         parameters: of the pipeline, such as `pooling`.
 
     Raises:
-        UserError: no such model, a broken one, one without the head of `task`, or with fewer tokens than its
-            tokenizer; `batch_size` is less than 1.
+        UserError: no such model, a broken one, one without the head of `task` (MissingHead), or with fewer tokens than
+            its tokenizer; `batch_size` is less than 1.
     """
     if batch_size < 1:
         raise config_error("batch_size", f"{batch_size} is out of range", "1 or more texts at once")
@@ -56,7 +60,7 @@ def load_pipeline(
     model, missing = _load_model(auto_class, name)
     if missing := [part for part in missing if task == NEXT_SENTENCE or "pooler" not in part]:
         mend = "use a model that was trained for it, as the output folder of a run holds one"
-        raise UserError(name, f"this model has no head for {task} (no {missing[0]})", mend)
+        raise MissingHead(name, f"this model has no head for {task} (no {missing[0]})", mend)
     if len(tokenizer) > model.config.vocab_size:
         what = f"the tokenizer has {len(tokenizer)} tokens, the model {model.config.vocab_size}"
         raise UserError(name, what, "put the model's own tokenizer there")
@@ -162,7 +166,7 @@ def read_texts(path: Path) -> list[Text]:
         UserError: the file cannot be read, is not UTF-8, has no line, or a line has more than one tab.
     """
     try:
-        lines = path.read_text("utf-8-sig").rstrip("\n").split("\n")  # splitlines also cuts within a text
+        lines = path.read_text("utf-8-sig").removesuffix("\n").split("\n")  # splitlines knows more ends
     except OSError as error:
         raise UserError(path, f"cannot be read ({error.strerror})", "name a text file") from None
     except UnicodeDecodeError as error:

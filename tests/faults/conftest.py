@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.arms import Stock, Turkbert
-from tests.training.conftest import prepared, tiny_dir  # noqa: F401
+from tests.training.conftest import draws, prepared, tiny_dir, without_plots  # noqa: F401
 from tests.training.tiny import tiny_arguments
 from turkbert.data.prepare import PreparedData, prepare_dataset
 

@@ -19,3 +19,15 @@ def tiny_dir(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def prepared(tiny_dir: Path) -> PreparedData:
     return prepare_dataset(tiny_arguments(tiny_dir, tiny_dir / "out"))
+
+
+@pytest.fixture
+def draws() -> None:
+    """For tests whose runs draw their plots."""
+
+
+@pytest.fixture(autouse=True)
+def without_plots(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other tests' runs do not: it would take as long as all the rest of a tiny run."""
+    if "draws" not in request.fixturenames:
+        monkeypatch.setattr("turkbert.training.callbacks.write_plots", lambda *args: [])

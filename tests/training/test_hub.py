@@ -45,12 +45,14 @@ def plant_junk(folder: Path) -> None:
         (folder / name).write_text("SECRET=1")
 
 
+@pytest.mark.usefixtures("draws")
 def test_the_upload_is_the_manifest_and_nothing_else(tiny_dir, prepared, tmp_path, hub):  # noqa: F811
     plant_junk(tmp_path / "out")
     train(tiny_dir, prepared, tmp_path / "out")
     repository = hub.model("my-bert")
     manifest = read_manifest(tmp_path / "out")
     assert set(repository.files) == set(manifest["files"]) and hub.refused == []
+    assert {"plots/losses.png", "plots/accuracy.png", "plots/training.png"} <= set(repository.files)
     assert repository.files == {name: (tmp_path / "out" / name).read_bytes() for name in manifest["files"]}
     assert repository.private
     assert repository.tags == {f"run-{manifest['run']['run_id']}": repository.branches["main"]}

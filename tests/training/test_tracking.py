@@ -11,6 +11,7 @@ import pytest
 from tests.mlflow_servers import mlflow_server
 from tests.training.tiny import run, tiny_arguments
 from turkbert.training.metrics_file import METRICS_FILE, keep_until, read_metrics
+from turkbert.training.plots import NAMES
 from turkbert.training.run_record import open_record, read_record
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -169,7 +170,9 @@ def test_a_server_gets_the_whole_run(server, tiny_dir, tmp_path):
     assert run.data.params["learning_rate"] == "0.01" and run.data.params["vocab_size"] == "1000"
     assert len(run.data.params) > 150 and "hub_token" not in run.data.params
     names = {artifact.path for artifact in client.list_artifacts(run.info.run_id)}
-    assert {"README.md", "run_config.json", "generated_samples.txt", METRICS_FILE, "data"} <= names
+    assert {"README.md", "run_config.json", "generated_samples.txt", METRICS_FILE, "data", "plots"} <= names
+    plots = {artifact.path for artifact in client.list_artifacts(run.info.run_id, "plots")}
+    assert plots == {f"plots/{name}" for name in NAMES}
     assert client.list_artifacts(run.info.run_id, "data/block_32")[0].path == "data/block_32/stats.json"
 
 

@@ -33,10 +33,11 @@ class Progress:
         file: where the bytes done are kept; made here.
         total: bytes to do, None where nobody knows.
         what: the stage.
+        with_bar: false for lines on a terminal too.
     """
 
-    def __init__(self, file: Path, total: int | None, what: str):
-        self.file, self.total, self.what = str(file), total, what
+    def __init__(self, file: Path, total: int | None, what: str, with_bar: bool = True):
+        self.file, self.total, self.what, self.with_bar = str(file), total, what, with_bar
 
     def advance(self, num_bytes: int) -> None:
         """Say that so many more bytes are done."""
@@ -72,7 +73,7 @@ def _draw(progress: Progress, others: Connection, end: Connection) -> None:
     """Until the stage says that it ends, or is dead."""
     others.close()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if not sys.stderr.isatty():
+    if not (progress.with_bar and sys.stderr.isatty()):
         _log(progress, end)
         return
     with tqdm(total=progress.total, desc=progress.what, unit="B", unit_scale=True, leave=False) as bar:

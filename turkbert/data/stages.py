@@ -195,11 +195,12 @@ def run_stage(
         (staging / "_cache").mkdir()
         # A fast tokenizer that was used before a fork hangs the children, unless told to be single-threaded.
         os.environ["TOKENIZERS_PARALLELISM"] = "false"
+        with_bar = not args.setting("disable_tqdm")
         started = time.perf_counter()
         with (
             _worker_errors(folder),
             _without_bars(),
-            Progress(staging / "_cache" / "progress", num_bytes, str(folder)) as progress,
+            Progress(staging / "_cache" / "progress", num_bytes, str(folder), with_bar) as progress,
         ):
             found = build(Stage(staging, num_workers(args), args.data.max_shard_size, progress))
             num_done = progress.done()

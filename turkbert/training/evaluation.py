@@ -1,24 +1,17 @@
 """A trained BERT, ours or any other, on prepared validation rows, beside what needs no model."""
 
 import logging
-import math
 from pathlib import Path
 
-import numpy as np
-from datasets import Dataset
-from transformers import PreTrainedTokenizerFast
-
 from turkbert.arguments import RunArguments
-from turkbert.data.collator import IGNORED
 from turkbert.data.prepare import build_collator, check_tokenizer, load_prepared
 from turkbert.errors import config_error
 from turkbert.hub_ids import is_hub_id
 from turkbert.ranks import leave_group
 from turkbert.tokenization import load_tokenizer
 from turkbert.training.run import build_model
-from turkbert.training.sampler import EvaluationRows
 from turkbert.training.trainer import PretrainingTrainer
-from turkbert.training.unigrams import count_tokens
+from turkbert.training.unigrams import unigram_baselines
 
 logger = logging.getLogger(__name__)
 
@@ -51,16 +44,3 @@ def evaluate_model(args: RunArguments) -> dict[str, float]:
     leave_group()
     baselines = unigram_baselines(rows[block_size]["train"], trainer.eval_dataset, tokenizer)
     return {name: value for name, value in metrics.items() if name[:4] in ("mlm_", "nsp_")} | baselines
-
-
-def unigram_baselines(
-    train_rows: Dataset, evaluation_rows: EvaluationRows, tokenizer: PreTrainedTokenizerFast
-) -> dict[str, float]:
-    """What a model without any context reaches on the labels of these validation rows."""
-    counts = count_tokens(train_rows, tokenizer)
-    batches = (evaluation_rows[number]["labels"].numpy() for number in range(len(evaluation_rows)))
-    labels = np.concatenate([batch[batch != IGNORED] for batch in batches])
-    return {
-        "unigram_loss": float(np.mean(math.log(counts.sum()) - np.log(counts[labels]))),
-        "majority_accuracy": float(np.mean(labels == counts.argmax())),
-    }

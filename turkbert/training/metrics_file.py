@@ -65,6 +65,24 @@ def read_metrics(path: Path, offset: int = 0) -> Iterator[tuple[int, dict[str, A
                 yield offset, line
 
 
+def training_totals(path: Path) -> dict[str, float]:
+    """What the steps of a run came to, those before a resume too: steps, tokens, seconds, tokens_per_second.
+
+    Seconds are those of the steps, evaluation and saving left out; beside them the last logged losses. Empty where
+    nothing was logged.
+    """
+    logs = [line for _, line in read_metrics(path) if "tokens_per_second" in line]
+    if not logs:
+        return {}
+    seconds, before = 0.0, 0
+    for log in logs:
+        seconds += (log["tokens_seen"] - before) / log["tokens_per_second"]
+        before = log["tokens_seen"]
+    totals = {"steps": logs[-1]["step"], "tokens": before, "seconds": seconds}
+    totals["tokens_per_second"] = before / max(seconds, 1e-9)
+    return totals | {name: float(logs[-1][name]) for name in ("mlm_loss", "nsp_loss")}
+
+
 def keep_until(path: Path, step: int) -> None:
     """Drop the lines of later steps, the final ones, and a half-written one; with step 0 (a new run), all."""
     lines = [line for _, line in read_metrics(path) if line["step"] <= step and "final" not in line]

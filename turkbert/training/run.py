@@ -6,28 +6,19 @@ import logging
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
 import torch
-from datasets import DatasetDict
+from datasets import Dataset, DatasetDict
 from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 from transformers import PreTrainedTokenizerFast, set_seed
 
 from turkbert.arguments import PretrainingArguments, RunArguments
-from turkbert.artifacts import (
-    MANIFEST,
-    check_room,
-    find_damage,
-    num_bytes,
-    publish,
-    read_manifest,
-    remove,
-    room_or_nothing,
-    write_json,
-)
+from turkbert.artifacts import MANIFEST, check_room, find_damage, num_bytes, read_manifest, remove, write_json
 from turkbert.data.prepare import build_collator, load_stats
 from turkbert.errors import CORRUPT_ARTIFACT, ENVIRONMENT, PREEMPTED, UserError, config_error, is_main_process
 from turkbert.hub import check_hub_access
@@ -37,13 +28,13 @@ from turkbert.model import (
     TurkBertModel,
     load_stock,
     load_stock_config,
-    save_stock,
 )
-from turkbert.model.initialization import init_decoder_bias, init_positions
+from turkbert.model.initialization import init_decoder_bias, init_positions, init_word_embeddings
 from turkbert.ranks import leave_group
-from turkbert.tokenization import load_tokenizer, save_tokenizer
-from turkbert.training.callbacks import SamplesCallback, StageCallback
+from turkbert.tokenization import load_tokenizer
+from turkbert.training.callbacks import PlotsCallback, SamplesCallback, StageCallback
 from turkbert.training.checkpoint import (
+    PREFIX,
     Lineage,
     begin_lineage,
     checkpoints,
@@ -53,39 +44,28 @@ from turkbert.training.checkpoint import (
     load_errors,
     save_lineage,
     tidy,
-    write_errors,
 )
 from turkbert.training.contract import DROPOUTS, check_allowed, check_contract, run_contract
+from turkbert.training.cooccurrence import token_vectors
 from turkbert.training.estimate import checkpoints_kept
 from turkbert.training.hub import SavePusher, is_pending, push_output, repository_name
-from turkbert.training.metrics_file import MetricsFileCallback
-from turkbert.training.model_card import render_model_card
+from turkbert.training.metrics_file import METRICS_FILE, MetricsFileCallback, training_totals
+from turkbert.training.output import publish_result, run_settings
 from turkbert.training.preemption import PreemptionCallback
+from turkbert.training.progress import shown_progress
+from turkbert.training.result import RunResult
 from turkbert.training.run_record import read_record
 from turkbert.training.samples import predict_samples, read_sample_texts
 from turkbert.training.sharding import whole
 from turkbert.training.tracking import replay, tracked
 from turkbert.training.trainer import PretrainingTrainer
-from turkbert.training.unigrams import count_tokens
+from turkbert.training.unigrams import count_tokens, sample_ids, unigram_baselines
 
 logger = logging.getLogger(__name__)
 
 OVERWRITING = "OVERWRITING.json"
 
 LOCK_SECONDS = 10  # loader workers of a run that was killed hold its lock until they notice
-
-
-@dataclass
-class RunResult:
-    """What a run ended with."""
-
-    metrics: dict[str, float]
-    predictions: str
-
-    def summary(self) -> str:
-        """The validation metrics as a small table."""
-        shown = {n.removeprefix("eval_"): v for n, v in self.metrics.items() if "mlm" in n or "nsp" in n}
-        return "\n".join(f"{name:<16}{value:>10.4f}" for name, value in shown.items())
 
 
 def check_run(args: RunArguments) -> None:
@@ -138,44 +118,71 @@ def pretrain(
         if start is None:
             _catch_up(output_dir, training)
             return None
-        checkpoint = start.checkpoint
-        trainer = build_trainer(args, training, tokenizer, rows, checkpoint, start.lineage)
+        trainer = build_trainer(args, training, tokenizer, rows, start.checkpoint, start.lineage)
         decided(lambda: _begin(output_dir, start, args, trainer, contract))
-        stack.enter_context(tracked(trainer, _settings(args, training)))
-        pusher = SavePusher()
-        if training.push_to_hub and training.hub_strategy != "end":
-            trainer.add_callback(pusher)
-            stack.callback(pusher.stop, output_dir)
-        preemption = PreemptionCallback(trainer.accelerator)
-        trainer.add_callback(preemption)
-        stack.callback(preemption.stop_listening)
-        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-        if preemption.preempted:
-            leave_group()
-            what = f"told to end after step {trainer.state.global_step} of {training.max_steps}"
-            raise UserError(output_dir, what, "run the same command again to go on", PREEMPTED)
-
-        model = trainer.model = whole(trainer.accelerator.unwrap_model(trainer.model, keep_torch_compile=False))
-        best = trainer.state.best_model_checkpoint
-        damage = find_objection(Path(best)) if best and Path(best).is_dir() else None
-        if damage:
-            logger.warning("%s: %s; the final model is the last one instead of this best one", best, damage)
-        elif best and Path(best).is_dir():
-            logger.info("the final model is the best one by validation %s: %s", training.metric_for_best_model, best)
-            model.load_state_dict(TurkBertForPreTraining.from_pretrained(best).state_dict())
-        trainer.check_finite()
-        trainer.remove_callback(SamplesCallback)  # what the final model says is shown and written below
-        metrics = trainer.evaluate() if training.eval_strategy != "no" else {}
-        texts = read_sample_texts(training.sample_texts)
-        result = RunResult(metrics, predict_samples(model, tokenizer, texts, args.data.nsp_probability > 0))
+        stack.enter_context(tracked(trainer, run_settings(args, training)))
+        block_size = training.eval_block_size or max(rows)
+        baselines = cache(lambda: unigram_baselines(rows[block_size]["train"], trainer.eval_dataset, tokenizer))
+        pusher = _train(stack, trainer, start.checkpoint, PlotsCallback(trainer.meter, baselines))
+        result = _evaluate_final(args, trainer)
         if is_main_process():
-            _publish(args, trainer, result, contract)
+            totals = training_totals(output_dir / METRICS_FILE)
+            result = dataclasses.replace(result, baselines=baselines(), totals=totals)
+            publish_result(args, trainer, result, contract)
+            (output_dir / OVERWRITING).unlink(missing_ok=True)
             if training.push_to_hub:
                 pusher.stop(output_dir)
                 push_output(output_dir, training)
         trainer.accelerator.wait_for_everyone()
         leave_group()
         return result
+
+
+def _train(stack: ExitStack, trainer: PretrainingTrainer, checkpoint: Path | None, plots: PlotsCallback) -> SavePusher:
+    """All steps that are left, with what watches them and sends saves to the Hub.
+
+    Raises:
+        UserError: the run was told to end.
+    """
+    training, output_dir = trainer.args, Path(trainer.args.output_dir)
+    pusher = SavePusher()
+    if training.push_to_hub and training.hub_strategy != "end":
+        trainer.add_callback(pusher)
+        stack.callback(pusher.stop, output_dir)
+    preemption = PreemptionCallback(trainer.accelerator)
+    trainer.add_callback(preemption)
+    trainer.add_callback(plots)
+    stack.callback(preemption.stop_listening)
+    with shown_progress(trainer):
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    trainer.remove_callback(plots)
+    if preemption.preempted:
+        leave_group()
+        what = f"told to end after step {trainer.state.global_step} of {training.max_steps}"
+        raise UserError(output_dir, what, "run the same command again to go on", PREEMPTED)
+    return pusher
+
+
+def _evaluate_final(args: RunArguments, trainer: PretrainingTrainer) -> RunResult:
+    """Give the trainer's model the best weights, where there was an evaluation, and see what it can."""
+    training = trainer.args
+    model = trainer.model = whole(trainer.accelerator.unwrap_model(trainer.model, keep_torch_compile=False))
+    best = trainer.state.best_model_checkpoint
+    damage = find_objection(Path(best)) if best and Path(best).is_dir() else None
+    weights = "the last weights"
+    if damage:
+        logger.warning("%s: %s; the final model is the last one instead of this best one", best, damage)
+    elif best and Path(best).is_dir():
+        logger.info("the final model is the best one by validation %s: %s", training.metric_for_best_model, best)
+        model.load_state_dict(TurkBertForPreTraining.from_pretrained(best).state_dict())
+        step = Path(best).name.removeprefix(PREFIX)
+        weights = f"the best weights by validation {training.metric_for_best_model}, of step {step}"
+    trainer.check_finite()
+    trainer.remove_callback(SamplesCallback)  # what the final model says is shown and written below
+    metrics = trainer.evaluate() if training.eval_strategy != "no" else {}
+    texts = read_sample_texts(training.sample_texts)
+    predictions = predict_samples(model, trainer.processing_class, texts, args.data.nsp_probability > 0)
+    return RunResult(Path(training.output_dir), metrics, predictions, weights)
 
 
 def build_trainer(
@@ -192,9 +199,7 @@ def build_trainer(
     set_seed(training.seed)  # the weights of a new model are drawn before the Trainer sets it
     model = build_model(args, tokenizer, checkpoint)
     if checkpoint is None and args.model.model_name_or_path is None:
-        counts = count_tokens(rows[min(rows)]["train"], tokenizer)
-        init_decoder_bias(model, torch.from_numpy(counts))
-        init_positions(model)
+        init_from_counts(model, rows[min(rows)]["train"], tokenizer)
     trainer = PretrainingTrainer(
         model,
         training,
@@ -210,6 +215,15 @@ def build_trainer(
     trainer.add_callback(StageCallback(trainer.sampler))
     trainer.add_callback(SamplesCallback(texts, with_nsp))
     return trainer
+
+
+def init_from_counts(model: TurkBertForPreTraining, rows: Dataset, tokenizer: PreTrainedTokenizerFast) -> None:
+    """Let a new model begin with what counting tells: how often tokens come and which stand near each other."""
+    ids = sample_ids(rows)
+    vectors = token_vectors(ids, len(tokenizer), tokenizer.all_special_ids, model.config.hidden_size)
+    init_decoder_bias(model, torch.from_numpy(count_tokens(ids, tokenizer)))
+    init_positions(model)
+    init_word_embeddings(model, torch.from_numpy(vectors))
 
 
 def build_model(
@@ -303,19 +317,6 @@ class Start:
     checkpoint: Path | None
     lineage: Lineage
     afresh: bool = False
-
-
-def _settings(args: RunArguments, training: PretrainingArguments) -> dict[str, Any]:
-    return {**args.resolved(), **training.to_sanitized_dict()}
-
-
-def _without_folders(value: Any) -> Any:
-    """Of absolute paths the last part alone: the folders above tell of users and machines."""
-    if isinstance(value, dict):
-        return {name: _without_folders(item) for name, item in value.items()}
-    if isinstance(value, list):
-        return [_without_folders(item) for item in value]
-    return Path(value).name if isinstance(value, str) and value.startswith(("/", "~")) else value
 
 
 def _catch_up(output_dir: Path, training: PretrainingArguments) -> None:
@@ -428,30 +429,3 @@ def _is_overwriting(output_dir: Path, contract: dict[str, Any], allowed: list[st
         return all(name in allowed or old.get(name) == value for name, value in contract.items())
     except (OSError, ValueError, AttributeError, RecursionError):
         return False
-
-
-def _publish(args: RunArguments, trainer: PretrainingTrainer, result: RunResult, contract: dict[str, Any]) -> None:
-    """The stock layout of the model with its card, metrics and settings, into output_dir."""
-    output_dir = Path(trainer.args.output_dir)
-    staging = output_dir / "_staging-model"
-    remove(staging)
-    with room_or_nothing(staging), write_errors(staging):
-        staging.mkdir()
-        _write_model(args, trainer, result, staging)
-        publish(staging, output_dir, contract, trainer.describe_run())
-    (output_dir / OVERWRITING).unlink(missing_ok=True)
-    logger.info("%s: model, tokenizer and card written (%s)", output_dir, MANIFEST)
-
-
-def _write_model(args: RunArguments, trainer: PretrainingTrainer, result: RunResult, staging: Path) -> None:
-    save_stock(trainer.accelerator.unwrap_model(trainer.model, keep_torch_compile=False), staging)
-    save_tokenizer(trainer.processing_class, staging)
-    metrics = {name: value for name, value in result.metrics.items() if isinstance(value, float | int)}
-    (staging / "eval_results.json").write_text(json.dumps(metrics, indent=1) + "\n", "utf-8")
-    settings = _without_folders(_settings(args, trainer.args))  # the file goes to the Hub with the model
-    (staging / "run_config.json").write_text(json.dumps(settings, indent=1, ensure_ascii=False) + "\n", "utf-8")
-    history = json.dumps(trainer.state.log_history, indent=0)
-    (staging / "log_history.json").write_text(history + "\n", "utf-8")
-    stats = {size: load_stats(args.data.data_dir, size) for size in args.data.block_sizes}
-    card = render_model_card(trainer, args, stats, result.metrics, result.predictions)
-    (staging / "README.md").write_text(card, "utf-8")

@@ -1,0 +1,108 @@
+"""The demo as its users have it: the script in a process of its own, and Chromium without a screen to look at it."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from playwright.sync_api import Page, sync_playwright
+
+ROOT = Path(__file__).parents[2]
+FLAGS = [
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-component-update",
+    "--disable-background-networking", "--disable-sync", "--disable-dev-shm-usage",
+]  # fmt: skip
+LOOPBACK = {"127.0.0.1", "localhost"}
+# Python's own door for each connection: what goes elsewhere than to this machine is noted in the file of $OUTGOING.
+WATCH_OUTGOING = """
+import os, sys
+
+def watch(event, args):
+    if event == "socket.connect":
+        host = args[1][0] if isinstance(args[1], tuple) else "127.0.0.1"
+    elif event == "socket.getaddrinfo":
+        host = args[0]
+    else:
+        return
+    if host not in (None, "", "127.0.0.1", "::1", "localhost", "0.0.0.0"):
+        with open(os.environ["OUTGOING"], "a") as file:
+            file.write(f"{event} {host}\\n")
+
+sys.addaudithook(watch)
+"""
+
+
+def find_chromium() -> str | None:
+    """The browser of the system: playwright would otherwise want to download one."""
+    return shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+@contextmanager
+def started_demo(command: list[str], folder: Path, **variables: str) -> Iterator[tuple[str, subprocess.Popen]]:
+    """(address, process) of a program that prints where it answers; connections to elsewhere go to folder/outgoing."""
+    watcher = folder / "watch" / "sitecustomize.py"
+    watcher.parent.mkdir(exist_ok=True)
+    watcher.write_text(WATCH_OUTGOING)
+    paths = [str(watcher.parent), str(ROOT)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OUTGOING": str(folder / "outgoing")}
+    environment |= {"GRADIO_TEMP_DIR": str(folder / "gradio"), **variables}
+    errors = open(folder / "errors", "w+")
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True, env=environment, cwd=folder)
+    try:
+        first = process.stdout.readline()
+        found = re.search(r"http://\S+", first)
+        if found is None:
+            raise RuntimeError(f"no address but {first!r}: {(folder / 'errors').read_text()}")
+        yield found.group(), process
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+        errors.close()
+
+
+def demo_command(model: Path) -> list[str]:
+    return [sys.executable, str(ROOT / "scripts" / "demo.py"), str(model)]
+
+
+@contextmanager
+def opened_page(url: str, folder: Path, language: str, scale: float = 1) -> Iterator[tuple[Page, list[str]]]:
+    """(the page, all that it asks for) in a Chromium with a new profile that prefers `language` and light colours.
+
+    Args:
+        scale: pixels of a screenshot for one of the page.
+    """
+    with sync_playwright() as playwright:
+        context = playwright.chromium.launch_persistent_context(
+            folder / f"profile-{language}",
+            executable_path=find_chromium(),
+            args=FLAGS,
+            locale={"tr": "tr-TR", "en": "en-US"}[language],
+            viewport={"width": 1120, "height": 800},
+            device_scale_factor=scale,
+            color_scheme="light",
+        )
+        page = context.new_page()
+        requests: list[str] = []
+        page.on("request", lambda request: requests.append(request.url))
+        page.goto(url)
+        page.wait_for_function("lang => document.documentElement.lang == lang", arg=language)
+        yield page, requests
+        context.close()
+
+
+def hosts(urls: list[str]) -> set[str | None]:
+    """The machines that were asked for something."""
+    return {urlsplit(url).hostname for url in urls if urlsplit(url).scheme not in ("data", "blob")}
+
+
+def ask(page: Page, tab: str) -> None:
+    """Open a tab, click its button, wait for the answer."""
+    page.locator(f"#{tab}-tab-button").click()
+    page.locator(f"#{tab}-go").click()
+    page.locator(f"#{tab}-answer .tb-result").wait_for()
