@@ -3,7 +3,7 @@
     with shown_progress(trainer):
         trainer.train()
 
-    stage 1/2, step 246/600  41%|████▌      | 00:25<00:38, 19.8k tokens/s, MLM 7.412, NSP 0.693, validation 7.530
+    stage 1/2, step 246/600  41%|████▌      | 00:25<00:38, 19.8k tok/s, MLM 7.41, NSP 0.69
     17:24:10 step 250 of 600: MLM loss 7.412, NSP loss 0.693, 19,812 tokens/s, 38.0 s left
 """
 
@@ -74,23 +74,19 @@ class BarCallback(TrainerCallback):
     def __init__(self, sampler: StagedBatchSampler):
         self.sampler = sampler
         self.bar: tqdm | None = None
-        self.told: dict[str, str] = {}
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs):
         done, total = (self.sampler.tokens_before(step) for step in (state.global_step, state.max_steps))
-        look = {"unit": " tokens", "unit_scale": True, "dynamic_ncols": True, "bar_format": _BAR, "smoothing": 0.1}
-        self.bar = tqdm(initial=done, total=total, **look)
-        self._describe(state)
+        look = {"unit": " tok", "unit_scale": True, "dynamic_ncols": True, "bar_format": _BAR, "smoothing": 0.1}
+        self.bar = tqdm(desc=self._place(state), initial=done, total=total, **look)
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs):
-        self._describe(state)
+        self.bar.set_description_str(self._place(state), refresh=False)
         self.bar.update(self.sampler.tokens_before(state.global_step) - self.bar.n)
 
     def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs=None, **kwargs):
-        self.told |= {name: f"{value:.3f}" for name, value in _losses(logs, "")}
-        if "eval_mlm_loss" in logs:
-            self.told["validation"] = f"{logs['eval_mlm_loss']:.3f}"
-        self.bar.set_postfix_str(", ".join(f"{name} {value}" for name, value in self.told.items()))
+        if "mlm_loss" in logs:
+            self.bar.set_postfix_str(", ".join(f"{name} {value:.2f}" for name, value in _losses(logs, "")))
         tell_evaluation(state.global_step, logs)
 
     def close(self) -> None:
@@ -98,11 +94,10 @@ class BarCallback(TrainerCallback):
         if self.bar is not None:
             self.bar.close()
 
-    def _describe(self, state: TrainerState) -> None:
+    def _place(self, state: TrainerState) -> str:
         stages = self.sampler.stages
         number = stages.index(self.sampler.stage_of(state.global_step)) + 1
-        text = f"stage {number}/{len(stages)}, step {state.global_step}/{state.max_steps}"
-        self.bar.set_description_str(text, refresh=False)
+        return f"stage {number}/{len(stages)}, step {state.global_step}/{state.max_steps}"
 
 
 def tell_evaluation(step: int, logs: dict[str, float]) -> None:
