@@ -65,7 +65,7 @@ def _build_fill(page: Page) -> None:
                 gr.Slider, {"label": "fill_count"}, minimum=1, maximum=20, step=1, value=8, min_width=200, buttons=[]
             )
         _build_examples(page, [[example] for example in FILL_EXAMPLES], [text])
-        go = page.worded_as(gr.Button, {"value": "fill_go"}, variant="primary", elem_classes="tb-go", elem_id="fill-go")
+        go = page.button("fill")
         page.answer("fill", [go.click, text.submit], [text, count], partial(fill_blanks, page.model))
 
 
@@ -81,7 +81,7 @@ def _build_next_sentence(page: Page) -> None:
                 for side, value in zip("ab", PAIR_EXAMPLES[0], strict=True)
             ]  # fmt: skip
         _build_examples(page, PAIR_EXAMPLES, boxes)
-        go = page.worded_as(gr.Button, {"value": "next_sentence_go"}, variant="primary", elem_classes="tb-go", elem_id="next_sentence-go")
+        go = page.button("next_sentence")
         triggers = [go.click, *(box.submit for box in boxes)]
         page.answer("next_sentence", triggers, boxes, partial(judge_continuation, page.model))
 
@@ -93,7 +93,7 @@ def _build_similarity(page: Page) -> None:
             gr.Textbox, {"label": "similarity_text"}, value=SENTENCES, lines=4, max_lines=12,
             max_length=MAX_CHARACTERS, elem_id="similarity-text",
         )  # fmt: skip
-        go = page.worded_as(gr.Button, {"value": "similarity_go"}, variant="primary", elem_classes="tb-go", elem_id="similarity-go")
+        go = page.button("similarity")
         page.answer("similarity", [go.click, lines.submit], [lines], partial(compare_sentences, page.model))
 
 
@@ -106,7 +106,7 @@ def _build_pieces(page: Page) -> None:
             elem_id="pieces-text",
         )  # fmt: skip
         _build_examples(page, [[example] for example in PIECE_EXAMPLES], [text])
-        go = page.worded_as(gr.Button, {"value": "pieces_go"}, variant="primary", elem_classes="tb-go", elem_id="pieces-go")
+        go = page.button("pieces")
         page.answer("pieces", [go.click, text.submit], [text], partial(split_text, tokenizer))
         page.show(read_casing(tokenizer), "casing")
 
