@@ -4,6 +4,7 @@
     fill_blanks(model, "Türkiye'nin başkenti [MASK].", 8)
 """
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,7 +63,7 @@ def load_model(name_or_path: str, name: str | None = None) -> DemoModel:
     fill, next_sentence = (_load_or_none(task, name_or_path) for task in (FILL_MASK, NEXT_SENTENCE))
     encoder = embed.model
     heading = Heading(
-        name=name or (path.resolve().name if folder else name_or_path),
+        name=name or (os.path.basename(os.path.abspath(path)) if folder else name_or_path),
         layers=encoder.config.num_hidden_layers,
         hidden=encoder.config.hidden_size,
         millions=encoder.num_parameters() / 1e6,

@@ -38,6 +38,10 @@ class Page:
     def about(self, key: str) -> None:
         self.worded_as(gr.HTML, {"value": f"{key}_about"}, elem_classes="tb-about", padding=False)
 
+    def button(self, key: str) -> gr.Button:
+        options = {"variant": "primary", "elem_id": f"{key}-go", "elem_classes": "tb-go"}
+        return self.worded_as(gr.Button, {"value": f"{key}_go"}, **options)
+
     def show(self, result: Any, name: str) -> gr.State:
         """A place for a result, of which only the state is ever set without the language."""
         state = gr.State(result)

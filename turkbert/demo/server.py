@@ -17,6 +17,14 @@ THEME = gr.themes.Soft(
     neutral_hue="slate",
     font=[gr.themes.LocalFont("IBM Plex Sans", weights=(400, 700)), "system-ui", "sans-serif"],
     font_mono=[gr.themes.LocalFont("IBM Plex Mono", weights=(400,)), "ui-monospace", "monospace"],
+).set(  # darker than Soft's own, to be read easily
+    button_primary_background_fill="*primary_700",
+    button_primary_background_fill_hover="*primary_600",
+    block_title_background_fill="none",
+    block_title_background_fill_dark="none",
+    block_title_text_color="*body_text_color",
+    block_title_text_color_dark="*body_text_color",
+    block_title_padding="0",
 )
 
 

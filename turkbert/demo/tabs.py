@@ -31,7 +31,7 @@ Yazar yeni romanını yayımladı.
 Kitap bu yıl ödül aldı."""
 PIECE_EXAMPLES = [
     "Çekoslovakyalılaştıramadıklarımızdan mısınız?",
-    "IĞDIR'dan İzmir'e ılık bir İLKBAHAR günü gittik 🌷.",
+    "IĞDIR'da ılık bir İLKBAHAR günü ince belli bardakta çay içtik ☕.",
 ]
 
 
@@ -44,7 +44,7 @@ def build_page(model: DemoModel) -> gr.Blocks:
                 page.show(model.heading, "heading")
             choices = [(name, code) for code, name in LANGUAGES.items()]
             page.language = gr.Radio(
-                choices, value=FIRST_LANGUAGE, show_label=False, container=False, elem_id="language", min_width=180
+                choices, value=FIRST_LANGUAGE, show_label=False, container=False, elem_id="language", min_width=240
             )
         with gr.Tabs():
             for build in (_build_fill, _build_next_sentence, _build_similarity, _build_pieces, _build_curves):
@@ -62,11 +62,11 @@ def _build_fill(page: Page) -> None:
                 elem_id="fill-text",
             )  # fmt: skip
             count = page.worded_as(
-                gr.Slider, {"label": "fill_count"}, minimum=1, maximum=20, step=1, value=8, min_width=180
+                gr.Slider, {"label": "fill_count"}, minimum=1, maximum=20, step=1, value=8, min_width=200, buttons=[]
             )
-        go = page.worded_as(gr.Button, {"value": "fill_go"}, variant="primary", elem_id="fill-go")
-        page.answer("fill", [go.click, text.submit], [text, count], partial(fill_blanks, page.model))
         _build_examples(page, [[example] for example in FILL_EXAMPLES], [text])
+        go = page.button("fill")
+        page.answer("fill", [go.click, text.submit], [text, count], partial(fill_blanks, page.model))
 
 
 def _build_next_sentence(page: Page) -> None:
@@ -80,10 +80,10 @@ def _build_next_sentence(page: Page) -> None:
                 )
                 for side, value in zip("ab", PAIR_EXAMPLES[0], strict=True)
             ]  # fmt: skip
-        go = page.worded_as(gr.Button, {"value": "next_sentence_go"}, variant="primary", elem_id="next_sentence-go")
+        _build_examples(page, PAIR_EXAMPLES, boxes)
+        go = page.button("next_sentence")
         triggers = [go.click, *(box.submit for box in boxes)]
         page.answer("next_sentence", triggers, boxes, partial(judge_continuation, page.model))
-        _build_examples(page, PAIR_EXAMPLES, boxes)
 
 
 def _build_similarity(page: Page) -> None:
@@ -93,7 +93,7 @@ def _build_similarity(page: Page) -> None:
             gr.Textbox, {"label": "similarity_text"}, value=SENTENCES, lines=4, max_lines=12,
             max_length=MAX_CHARACTERS, elem_id="similarity-text",
         )  # fmt: skip
-        go = page.worded_as(gr.Button, {"value": "similarity_go"}, variant="primary", elem_id="similarity-go")
+        go = page.button("similarity")
         page.answer("similarity", [go.click, lines.submit], [lines], partial(compare_sentences, page.model))
 
 
@@ -105,9 +105,9 @@ def _build_pieces(page: Page) -> None:
             gr.Textbox, {"label": "pieces_text"}, value=PIECE_EXAMPLES[-1], max_length=MAX_CHARACTERS,
             elem_id="pieces-text",
         )  # fmt: skip
-        go = page.worded_as(gr.Button, {"value": "pieces_go"}, variant="primary", elem_id="pieces-go")
-        page.answer("pieces", [go.click, text.submit], [text], partial(split_text, tokenizer))
         _build_examples(page, [[example] for example in PIECE_EXAMPLES], [text])
+        go = page.button("pieces")
+        page.answer("pieces", [go.click, text.submit], [text], partial(split_text, tokenizer))
         page.show(read_casing(tokenizer), "casing")
 
 
@@ -119,5 +119,8 @@ def _build_curves(page: Page) -> None:
 
 def _build_examples(page: Page, examples: list[list[str]], inputs: list[Any]) -> None:
     label = say("examples", FIRST_LANGUAGE)
-    built = gr.Examples(examples, inputs, label=label, cache_examples=False, api_visibility="private")
+    names = [" → ".join(example) for example in examples]
+    built = gr.Examples(
+        examples, inputs, label=label, example_labels=names, cache_examples=False, api_visibility="private"
+    )
     page.worded.append((built.dataset, {"label": "examples"}))
