@@ -75,7 +75,7 @@ def test_what_the_command_line_lacks(suite, tmp_path):
 def test_what_a_killed_run_left_is_told_and_done_again(tmp_path, caplog):
     path = tmp_path / "runs.jsonl"
     append_record(path, {"a": "ş"})
-    path.write_bytes(path.read_bytes() + b'{"b": "\xc5\x9f')
+    path.write_bytes(path.read_bytes() + b'{"b": "\xc5')
     append_record(path, {"c": 1})
     assert read_records(path) == [{"a": "ş"}, {"c": 1}]
     assert "runs.jsonl:2: not a whole line" in caplog.text

@@ -189,7 +189,7 @@ def model_hash(model: str) -> str:
 def read_records(path: Path) -> list[dict[str, Any]]:
     """The runs that are done; a line that a killed run left unfinished is none."""
     records = []
-    for number, line in enumerate(path.read_text("utf-8").split("\n") if path.exists() else [], start=1):
+    for number, line in enumerate(path.read_text("utf-8", "replace").split("\n") if path.exists() else [], start=1):
         try:
             records += [json.loads(line)] if line else []
         except ValueError:
