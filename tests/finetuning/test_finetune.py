@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers import AutoModelForSequenceClassification, pipeline
 
-from tests.finetuning.conftest import write_rows
+from tests.finetuning.rows import write_rows
 from tests.hub_stand_in import hub  # noqa: F401
 from turkbert.errors import UserError
 from turkbert.finetuning.arguments import parse_finetuning_args
