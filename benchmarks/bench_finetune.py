@@ -136,7 +136,8 @@ def measure(arm: str, argv: list[str]) -> dict:
 
 def table(results: dict[str, list[dict]], rows: int) -> str:
     seconds = {arm: statistics.median(result["seconds"] for result in some) for arm, some in results.items()}
-    lines = ["| arm | s | texts/s | x stock, fp32 | MiB after a quarter | at the end |", "|---|---:|---:|---:|---:|---:|"]
+    heads = ("arm", "s", "texts/s", "x stock, fp32", "MiB after a quarter", "MiB at the end")
+    lines = ["| " + " | ".join(heads) + " |", "|---|---:|---:|---:|---:|---:|"]
     for arm, some in results.items():
         quarter, end = (statistics.median(result[name] for result in some) for name in ("quarter", "end"))
         speed, times = rows / seconds[arm], seconds["stock, fp32"] / seconds[arm]

@@ -84,7 +84,7 @@ def train(run: FinetuningRun) -> dict[str, dict[str, float]]:
     accelerator = Accelerator(cpu=training.use_cpu, mixed_precision=precision, gradient_accumulation_steps=together)
     set_seed(training.seed)  # of the new head, of dropout, of the order of the rows
 
-    tokenizer = load_tokenizer(run.task.model_name_or_path, run.task.model_revision)
+    tokenizer = load_tokenizer(run.task)
     task = Classification(load_splits(run.task), tokenizer, run.task, find_max_length(run.task, tokenizer))
     model = load_model(run.task, task, training.use_cpu)
     with accelerator.main_process_first():  # the others find the result in the cache

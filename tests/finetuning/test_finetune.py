@@ -8,10 +8,11 @@ import pytest
 import torch
 from transformers import AutoModelForSequenceClassification, pipeline
 
-from tests.finetuning.conftest import write_rows
+from tests.finetuning.rows import write_rows
 from tests.hub_stand_in import hub  # noqa: F401
 from turkbert.errors import UserError
 from turkbert.finetuning.arguments import parse_finetuning_args
+from turkbert.finetuning.output import open_output
 from turkbert.finetuning.run import build_trainer, finetune, prepare_task, train_and_score
 from turkbert.finetuning.trainer import balanced_weights
 
@@ -41,10 +42,14 @@ def test_classification_end_to_end(settings, tmp_path, monkeypatch, capsys):
     assert "aynı, farklı" in card and "model-index" in card and str(tmp_path) not in card
     assert not list(out.glob("training_args.bin"))
     before = (out / "model.safetensors").stat().st_mtime_ns
-    assert finetune(parse_finetuning_args("classification", argv)) is None
+    script("finetune_classification").main()  # once more: it is there
     assert (out / "model.safetensors").stat().st_mtime_ns == before
     with pytest.raises(UserError, match="another seed"):
-        finetune(parse_finetuning_args("classification", [*argv, "--seed=5"]))
+        open_output(parse_finetuning_args("classification", [*argv, "--seed=5"]))
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("all of it")
+    with pytest.raises(UserError, match="holds thesis.txt, which no fine-tuning left"):
+        open_output(parse_finetuning_args("classification", [*argv, f"--output_dir={tmp_path / 'mine'}"]))
 
 
 def test_names_end_to_end(settings, tmp_path):

@@ -9,6 +9,7 @@ punctuation (Brown et al. 2020, appendix C, has N = 13 as well); texts of fewer 
 """
 
 import re
+import unicodedata
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -26,7 +27,8 @@ def split_words(text: str) -> list[str]:
     >>> split_words("İstanbul'un IRMAĞI.")
     ['istanbul', 'un', 'ırmağı']
     """
-    return _WORD.findall(text.translate(_FOLD).lower())
+    text = unicodedata.normalize("NFC", text).translate(_FOLD).lower()
+    return _WORD.findall(text.replace("i\u0307", "i"))  # what lower() of other programs leaves of İ
 
 
 def hash_sequences(words: list[str], num_words: int) -> np.ndarray:

@@ -26,7 +26,7 @@ class TaskArguments:
     model_revision: str | None = _key(None, "revision of that model on the Hub")
     attn_implementation: str | None = _key(None, "sdpa, eager ...; empty: eager on a CPU, else transformers' choice")
     dataset_name: str | None = _key(None, "Hub data set, or a folder of train, validation and test files")
-    dataset_config_name: str | None = _key(None, "configuration of a Hub data set, e.g. mrpc of nyu-mll/glue")
+    dataset_config_name: list[str] = _key([], "configuration of a Hub data set, e.g. mrpc of nyu-mll/glue, or several")
     dataset_revision: str | None = _key(None, "revision of a Hub data set")
     train_file: str | None = _key(None, "jsonl, csv or parquet file; jsonl and csv also as .gz, .xz or .zst")
     validation_file: str | None = _key(None, "the same for validation")

@@ -12,14 +12,13 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from turkbert.arguments import _key, parse_keys, read_json_object
 from turkbert.artifacts import file_hash
-from turkbert.errors import UserError, config_error
+from turkbert.errors import config_error
 from turkbert.finetuning.arguments import GROUPS, REFUSED, FinetuningRun, make_run, parse_finetuning_args
 from turkbert.finetuning.examples import find_files
 from turkbert.finetuning.run import TaskData, build_trainer, prepare_task, train_and_score
@@ -188,32 +187,24 @@ def model_hash(model: str) -> str:
 
 
 def read_records(path: Path) -> list[dict[str, Any]]:
-    """The runs that are done.
-
-    Raises:
-        UserError: a line is broken, but for the last one, which a killed run may have left unfinished.
-    """
-    return list(_records(path)) if path.exists() else []
-
-
-def _records(path: Path) -> Iterator[dict[str, Any]]:
-    lines = path.read_text("utf-8").split("\n")
-    for number, line in enumerate(lines, start=1):
-        if not line:
-            continue
+    """The runs that are done; a line that a killed run left unfinished is none."""
+    records = []
+    for number, line in enumerate(path.read_text("utf-8", "replace").split("\n") if path.exists() else [], start=1):
         try:
-            yield json.loads(line)
-        except ValueError as error:
-            if number < len(lines):
-                raise UserError(f"{path}:{number}", f"not JSON ({error})", "remove the line") from error
+            records += [json.loads(line)] if line else []
+        except ValueError:
+            logger.warning("%s:%d: not a whole line, left out; that run is done again", path, number)
+    return records
 
 
 def append_record(path: Path, record: dict[str, Any]) -> None:
-    """One line in one write, on disk when this returns; behind what a killed run left unfinished."""
+    """One line in one write, on disk when this returns; on a line of its own whatever a killed run left."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    if path.exists() and not path.read_bytes().endswith((b"\n", b"")):
-        path.write_bytes(path.read_bytes().rpartition(b"\n")[0] + b"\n")
-    with open(path, "ab") as file:
-        file.write(json.dumps(record, ensure_ascii=False).encode() + b"\n")
+    line = json.dumps(record, ensure_ascii=False).encode() + b"\n"
+    with open(path, "ab+") as file:
+        if file.tell():
+            file.seek(-1, os.SEEK_END)
+            line = line if file.read(1) == b"\n" else b"\n" + line
+        file.write(line)
         file.flush()
         os.fsync(file.fileno())

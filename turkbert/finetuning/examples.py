@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from turkbert.data.raw_text import COMPRESSIONS, decode_chunks, read_chunks
-from turkbert.errors import ENVIRONMENT, UserError, config_error
+from turkbert.errors import BAD_INPUT, ENVIRONMENT, UserError, config_error
 from turkbert.finetuning.arguments import TaskArguments
 
 logger = logging.getLogger(__name__)
@@ -189,25 +189,34 @@ def _read_parquet(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
 
 def load_from_hub(task: TaskArguments) -> dict[str, Split]:
-    """The splits of a Hub data set; `glue/mrpc` stands for the configuration mrpc of nyu-mll/glue.
+    """The splits of a Hub data set, of several configurations joined; `glue/mrpc` is mrpc of nyu-mll/glue.
 
     Raises:
         UserError: not found, or no network.
     """
-    name, config = task.dataset_name or "", task.dataset_config_name
+    name, configs = task.dataset_name or "", task.dataset_config_name
     if name.startswith("glue/"):
-        name, config = "nyu-mll/glue", name.removeprefix("glue/")
+        name, configs = "nyu-mll/glue", [name.removeprefix("glue/")]
+    loaded = [_load_dataset(name, config, task.dataset_revision) for config in configs or [None]]
+    wanted = {"train": task.train_split, "validation": task.validation_split, "test": task.test_split}
+    splits = {}
+    for split, own in wanted.items():
+        parts = [dataset[own] for dataset in loaded if own in dataset]
+        if parts:
+            splits[split] = _from_dataset(f"{name} {own}", datasets.concatenate_datasets(parts))
+    return splits
+
+
+def _load_dataset(name: str, config: str | None, revision: str | None) -> datasets.DatasetDict:
     try:
-        loaded = datasets.load_dataset(name, config, revision=task.dataset_revision)
-    except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
+        return datasets.load_dataset(name, config, revision=revision)
+    except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
         if getattr(error, "errno", None):  # the disk, not the Hub
             raise
         offline = isinstance(error, ConnectionError)
         mend = "check the network" if offline else "check the id, dataset_config_name and `hf auth login`"
         what = f"no such folder, and as a Hub data set: {error}"
-        raise UserError(f"data set '{name}'", what, mend, ENVIRONMENT if offline else 2) from error
-    wanted = {"train": task.train_split, "validation": task.validation_split, "test": task.test_split}
-    return {split: _from_dataset(f"{name} {own}", loaded[own]) for split, own in wanted.items() if own in loaded}
+        raise UserError(f"data set '{name}'", what, mend, ENVIRONMENT if offline else BAD_INPUT) from error
 
 
 def _from_dataset(source: str, dataset: datasets.Dataset) -> Split:

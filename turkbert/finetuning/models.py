@@ -1,6 +1,6 @@
 """Tokenizers and models of any encoder, by folder or Hub id; or one with its architecture and random weights.
 
-    tokenizer = load_tokenizer("out", None)
+    tokenizer = load_tokenizer(settings)
     model = load_model(settings, task, use_cpu=True)
 """
 
@@ -8,6 +8,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
+import torch
 import transformers
 from transformers import AutoConfig, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
@@ -17,16 +18,22 @@ from turkbert.hub_ids import is_hub_id
 
 logger = logging.getLogger(__name__)
 
+BYTE_LEVEL = ("roberta", "deberta", "longformer", "modernbert")
 MAX_LENGTH = 512  # tokens, where the settings name no limit
 
 
-def load_tokenizer(name: str, revision: str | None) -> PreTrainedTokenizerBase:
+def load_tokenizer(settings: TaskArguments) -> PreTrainedTokenizerBase:
     """A fast tokenizer; never runs code from its repository.
 
     Raises:
         UserError: it is not there, or is none of the fast ones, which know the characters of each token.
     """
-    tokenizer = _load(AutoTokenizer, name, revision)
+    name, revision = settings.model_name_or_path or "", settings.model_revision
+    options = {}
+    if settings.task == "token_classification":  # byte-level tokenizers see no word start without a space
+        is_byte_level = _load(AutoConfig, name, revision).model_type in BYTE_LEVEL
+        options = {"add_prefix_space": True} if is_byte_level else {}
+    tokenizer = _load(AutoTokenizer, name, revision, **options)
     if not tokenizer.is_fast:
         raise UserError(name, "its tokenizer is not a fast one", "choose a model with a tokenizer.json")
     return tokenizer
@@ -41,15 +48,16 @@ def load_model(settings: TaskArguments, task: Any, use_cpu: bool, untrained: boo
     name = settings.model_name_or_path or ""
     config = _load(AutoConfig, name, settings.model_revision, **task.config_settings)
     # With padding masks eager is half as fast again as sdpa on a CPU, and three times with bf16.
-    attention = {"attn_implementation": settings.attn_implementation or ("eager" if use_cpu else None)}
+    attention = settings.attn_implementation or ("eager" if use_cpu else None)
+    # What was saved in half precision is trained in full, or autocast from it.
+    options = {"dtype": torch.float32, **({"attn_implementation": attention} if attention else {})}
     if untrained:
-        return task.auto_class.from_config(config, **attention)
+        return task.auto_class.from_config(config, **options)
     verbosity = transformers.utils.logging.get_verbosity()
     transformers.utils.logging.set_verbosity_error()  # that the head is new is no news
     try:
-        return _load(
-            task.auto_class, name, settings.model_revision, config=config, ignore_mismatched_sizes=True, **attention
-        )
+        own = {"config": config, "ignore_mismatched_sizes": True}  # an old head of another size gives way
+        return _load(task.auto_class, name, settings.model_revision, **own, **options)
     finally:
         transformers.utils.logging.set_verbosity(verbosity)
 

@@ -22,7 +22,9 @@ _FOLDERS = {"output_dir", "dataset_name", "train_file", "validation_file", "test
 
 
 def open_output(run: FinetuningRun) -> bool:
-    """True if the run is to be done; False if output_dir holds it already.
+    """True if the run is to be done; False if output_dir holds it already, and nothing or the push alone is left.
+
+    Checkpoints of an unfinished run go, unless it is resumed: Trainer would count them among its own.
 
     Raises:
         UserError: output_dir holds another run or something that is no run; or the Hub does not take the push.
@@ -30,20 +32,26 @@ def open_output(run: FinetuningRun) -> bool:
     output_dir = Path(run.output_dir)
     if run.setting("push_to_hub"):
         check_hub_access(_destination(run).name)
-    if run.setting("overwrite") or not output_dir.is_dir():
-        return True
-    manifest = read_manifest(output_dir)
-    if manifest is None:
+    manifest = read_manifest(output_dir) if output_dir.is_dir() else None
+    if manifest is None and output_dir.is_dir():
         strange = [p.name for p in output_dir.iterdir() if not re.match(r"checkpoint-\d+$|_|STATUS\.json$", p.name)]
         if strange:
             raise config_error(output_dir, f"holds {strange[0]}, which no fine-tuning left", "choose another folder")
-        return True
-    key = _key_of(run)
-    differing = [name for name in {**key, **manifest["key"]} if key.get(name) != manifest["key"].get(name)]
-    if differing:
-        what = f"holds a model with another {differing[0]}"
-        raise config_error(output_dir, what, "choose another folder, or --overwrite true")
-    return find_damage(output_dir) is not None
+    if manifest is not None and not run.setting("overwrite"):
+        key = _key_of(run)
+        differing = [name for name in {**key, **manifest["key"]} if key.get(name) != manifest["key"].get(name)]
+        if differing:
+            what = f"holds a model with another {differing[0]}"
+            raise config_error(output_dir, what, "choose another folder, or --overwrite true")
+        if find_damage(output_dir) is None:
+            logger.info("%s holds this model already; nothing to train", output_dir)
+            if run.setting("push_to_hub"):
+                push_model(run)
+            return False
+    if not run.setting("resume_from_checkpoint"):
+        for checkpoint in output_dir.glob("checkpoint-*"):
+            remove(checkpoint)
+    return True
 
 
 def commit_model(run: FinetuningRun, trainer: Any, data: Any, result: Any) -> None:

@@ -4,7 +4,6 @@
     result.scores["test"]["accuracy"]
 """
 
-import logging
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -14,16 +13,15 @@ import transformers
 from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
+from turkbert.errors import config_error
 from turkbert.finetuning.arguments import FinetuningArguments, FinetuningRun, TaskArguments
 from turkbert.finetuning.classification import Classification
 from turkbert.finetuning.examples import load_splits
 from turkbert.finetuning.models import find_max_length, load_model, load_tokenizer
-from turkbert.finetuning.output import commit_model, open_output, push_model
+from turkbert.finetuning.output import commit_model
 from turkbert.finetuning.question_answering import QuestionAnswering
 from turkbert.finetuning.token_classification import TokenClassification
 from turkbert.finetuning.trainer import FinetuningTrainer, Task, balanced_weights, freeze_encoder
-
-logger = logging.getLogger(__name__)
 
 TASK_CLASSES = {
     "classification": Classification,
@@ -66,10 +64,12 @@ def prepare_task(settings: TaskArguments) -> TaskData:
     Raises:
         UserError: with file and line, for what is wrong in the data.
     """
-    tokenizer = load_tokenizer(settings.model_name_or_path or "", settings.model_revision)
+    tokenizer = load_tokenizer(settings)
     max_length = find_max_length(settings, tokenizer)
     splits = load_splits(settings)
     task = TASK_CLASSES[settings.task or ""](splits, tokenizer, settings, max_length)
+    if settings.class_weights != "none" and not task.labels:
+        raise config_error("class_weights", "this task has no classes", "leave it out")
     for name, split in task.splits.items():
         task.splits[name] = split.sample(getattr(settings, f"max_{name}_samples"))
     encoded = {name: task.encode(name) for name in task.splits}
@@ -121,20 +121,12 @@ def clean_scores(metrics: dict[str, Any]) -> dict[str, float]:
     }
 
 
-def finetune(run: FinetuningRun) -> Result | None:
+def finetune(run: FinetuningRun) -> Result:
     """The whole run of a script: trains, scores, and commits model, tokenizer, card and scores to output_dir.
 
-    Returns:
-        The result; None if output_dir held this very run already, which then stays as it is.
-
     Raises:
-        UserError: bad data or settings, or an output_dir that holds something else.
+        UserError: bad data or settings.
     """
-    if not open_output(run):
-        logger.info("%s holds this model already; nothing to do", run.output_dir)
-        if run.setting("push_to_hub"):
-            push_model(run)
-        return None
     data = prepare_task(run.task)
     training = run.training()
     trainer = build_trainer(run.task, training, data)

@@ -3,11 +3,13 @@
     squad_metrics(["Istanbul'da"], [["ISTANBUL'DA"]])    # {"exact_match": 0.0, ...}: I is ı, never i
 
 The official script lower-cases with str.lower() and removes the words a, an and the. Here I becomes ı and İ becomes i,
-and no word is removed: `an` is Turkish for moment. Everything else is the same: ASCII punctuation is removed, white
-space is one space, tokens are what stands between spaces, the best of several reference answers counts.
+also where it comes as two characters, and no word is removed: `an` is Turkish for moment. Everything else is the same:
+ASCII punctuation is removed, white space is one space, tokens are what stands between spaces, the best of several
+reference answers counts.
 """
 
 import string
+import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 
@@ -17,7 +19,9 @@ _NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 def normalize_answer(text: str) -> str:
     """Turkish lower case, without ASCII punctuation, single spaces."""
-    return " ".join(text.translate(_FOLD).lower().translate(_NO_PUNCTUATION).split())
+    # I + U+0307 is İ; i + U+0307 is what lower() of other programs leaves of it.
+    text = unicodedata.normalize("NFC", text).translate(_FOLD).lower().replace("i\u0307", "i")
+    return " ".join(text.translate(_NO_PUNCTUATION).split())
 
 
 def answer_f1(prediction: str, reference: str) -> float:

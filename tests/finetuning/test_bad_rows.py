@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from tests.finetuning.conftest import pair_rows, question_rows, tag_rows, write_rows
+from tests.finetuning.rows import pair_rows, question_rows, tag_rows, write_rows
 from turkbert.errors import UserError
 from turkbert.finetuning.arguments import TaskArguments
 from turkbert.finetuning.examples import load_splits, read_file
