@@ -1,4 +1,4 @@
-"""Looks for task texts in a pretraining corpus: sequences of 13 words that both have. Ends with code 1 if it finds any.
+"""Looks for task texts in a pretraining corpus: 13 words in a row that both have. Ends with code 1 if it finds any.
 
     python scripts/check_overlap.py --corpus "texts/*.txt" --task_data tasks/ner_wikiann_tr tasks/qa_tquad
 """

@@ -2,6 +2,7 @@
 
     python scripts/export.py out --onnx
     python scripts/export.py out --sentence_transformers --output_dir embedder
+    python scripts/export.py out --space
     python scripts/export.py out --fp16 --push_to_hub --hub_model_id ada/my-bert-fp16
 """
 
@@ -12,7 +13,7 @@ from pathlib import Path
 try:
     from turkbert.console import ToolParser, set_up_script, show
     from turkbert.errors import user_errors
-    from turkbert.export import default_dir, export_model, push_export
+    from turkbert.export import SPACE, default_dir, export_model, push_export
     from turkbert.export_formats import FORMATS
     from turkbert.hub import Destination, check_hub_access
 except KeyboardInterrupt:  # the libraries take seconds to load
@@ -26,13 +27,18 @@ def parse() -> Namespace:
     form = parser.add_mutually_exclusive_group(required=True)
     for name, entry in FORMATS.items():
         form.add_argument(f"--{name}", dest="form", action="store_const", const=name, help=entry.help)
+    help_space = "a Hugging Face Space: the web demo with the model"
+    form.add_argument("--space", dest="form", action="store_const", const=SPACE, help=help_space)
     parser.add_argument("--output_dir", type=Path, help="the folder to write (MODEL-FORM)")
     parser.add_argument("--overwrite", action="store_true", help="replace another export")
     parser.add_argument("--push_to_hub", action="store_true", help="upload the folder's files")
     parser.add_argument("--hub_model_id", metavar="ID", help="name or owner/name on the Hub (the folder's name)")
     parser.add_argument("--hub_revision", metavar="BRANCH", help="a branch other than main")
     parser.add_argument("--hub_private_repo", choices=("true", "false"), default="true", help="(%(default)s)")
-    return parser.parse_args()
+    args = parser.parse_args()
+    if args.push_to_hub and args.form == SPACE:
+        parser.error("--push_to_hub is for models; for a Space: hf upload NAME FOLDER --repo-type space")
+    return args
 
 
 def main() -> None:

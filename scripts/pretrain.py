@@ -33,7 +33,7 @@ def main() -> None:
         result = pretrain(args, args.training(), prepared.tokenizer, prepared.rows)
         write_status(args.output_dir, "finished")
     if result and is_main_process():
-        show([f"\n{result.summary()}\n\n{result.predictions}\n\nThe model is in {args.output_dir}\n"])
+        show([f"\n{result.predictions}\n\n{result.summary()}\n"])
 
 
 if __name__ == "__main__":

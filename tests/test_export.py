@@ -18,6 +18,7 @@ from transformers import (
     BertForPreTraining,
     BertForSequenceClassification,
     BertModel,
+    PreTrainedModel,
     pipeline,
 )
 from transformers.utils.logging import disable_progress_bar, enable_progress_bar
@@ -47,7 +48,8 @@ def script():
 @pytest.fixture
 def export(script, monkeypatch, capsys):
     """(arguments) -> (exit code, stdout, stderr) of the script; its logging is left as it was."""
-    monkeypatch.setattr(script, "set_up_script", disable_progress_bar)
+    disable_progress_bar()
+    monkeypatch.setattr(script, "set_up_script", lambda: None)
 
     def call(*arguments: object) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["export.py", *map(str, arguments)])
@@ -119,30 +121,42 @@ def test_a_model_keeps_the_heads_it_has(tmp_path, model_dirs, sample_tokenizer):
             assert torch.equal(source.model(**inputs)[0], model(**inputs)[0])
 
 
-@pytest.mark.parametrize("layout", ["checkpoint", "stock_masked_lm"])
-def test_onnx_says_what_pytorch_says(model_dirs, tmp_path, layout):  # noqa: F811
-    onnxruntime = pytest.importorskip("onnxruntime")
-    export_model(model_dirs[layout], "onnx", tmp_path / "onnx")
-    names = {path.name for path in (tmp_path / "onnx").iterdir()}
-    assert names == {"model.onnx", "config.json", "README.md", "MANIFEST.json", *TOKENIZER}
-    session = onnxruntime.InferenceSession(tmp_path / "onnx" / "model.onnx")
+@pytest.fixture(scope="module")
+def onnx_dir(model_dirs, tmp_path_factory) -> Path:  # noqa: F811
+    """A checkpoint with all heads as ONNX: seconds, so once. Not to be changed."""
+    pytest.importorskip("onnxruntime")
+    return export_model(model_dirs["checkpoint"], "onnx", tmp_path_factory.mktemp("onnx") / "onnx")
+
+
+def compare_with_pytorch(folder: Path, model: PreTrainedModel) -> None:
+    """Every output, on batches of texts and pairs with padding."""
+    session = pytest.importorskip("onnxruntime").InferenceSession(folder / "model.onnx")
     assert [node.shape for node in session.get_inputs()] == [["batch", "length"]] * 3
-    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "onnx")
-    heads = {"checkpoint": BertForPreTraining, "stock_masked_lm": BertForMaskedLM}[layout]
-    model = heads.from_pretrained(model_dirs[layout])
+    tokenizer = AutoTokenizer.from_pretrained(folder)
     for texts in ([TEXT], [TEXT, "Çay."], [(TEXT, "Çay."), PAIR, PAIR]):
         inputs = tokenizer(texts, padding=True, return_tensors="pt")
         with torch.no_grad():
-            expected = model(**inputs, output_hidden_states=True)
-        expected = {**expected, "last_hidden_state": expected["hidden_states"][-1]}
+            outputs = dict(model(**inputs, output_hidden_states=True))
+        expected = {**outputs, "last_hidden_state": outputs["hidden_states"][-1]}
         del expected["hidden_states"]
         assert list(expected) == [node.name for node in session.get_outputs()]
         for name, got in zip(expected, session.run(None, {k: v.numpy() for k, v in inputs.items()}), strict=True):
             np.testing.assert_allclose(got, expected[name].numpy(), atol=1e-4, rtol=1e-4, err_msg=name)
 
 
-def test_onnx_that_computes_something_else_is_refused(model_dirs, tmp_path, monkeypatch):  # noqa: F811
-    pytest.importorskip("onnxruntime")
+def test_onnx_says_what_pytorch_says(onnx_dir, model_dirs):  # noqa: F811
+    names = {path.name for path in onnx_dir.iterdir()}
+    assert names == {"model.onnx", "config.json", "README.md", "MANIFEST.json", *TOKENIZER}
+    compare_with_pytorch(onnx_dir, BertForPreTraining.from_pretrained(model_dirs["checkpoint"]))
+
+
+@pytest.mark.slow
+def test_onnx_of_a_model_with_other_heads(model_dirs, tmp_path):  # noqa: F811
+    folder = export_model(model_dirs["stock_masked_lm"], "onnx", tmp_path / "onnx")
+    compare_with_pytorch(folder, BertForMaskedLM.from_pretrained(model_dirs["stock_masked_lm"]))
+
+
+def test_onnx_that_computes_something_else_is_refused(onnx_dir, model_dirs, tmp_path, monkeypatch):  # noqa: F811
     from turkbert import export_onnx
 
     class Wrong:
@@ -152,10 +166,12 @@ def test_onnx_that_computes_something_else_is_refused(model_dirs, tmp_path, monk
         def run(self, names, inputs):  # as if padding were not masked
             return self.session.run(names, {**inputs, "attention_mask": np.ones_like(inputs["attention_mask"])})
 
+    monkeypatch.setattr(torch.onnx, "export", lambda *args, **_: shutil.copy(onnx_dir / "model.onnx", args[2]))
+    export_model(model_dirs["checkpoint"], "onnx", tmp_path / "right")
     monkeypatch.setattr(export_onnx, "largest_difference", lambda outputs, s: largest_difference(outputs, Wrong(s)))
     with pytest.raises(UserError, match="from PyTorch") as error:
-        export_model(model_dirs["stock_masked_lm"], "onnx", tmp_path / "onnx")
-    assert error.value.exit_code == ENVIRONMENT and list(tmp_path.glob("*onnx*/*")) == []
+        export_model(model_dirs["checkpoint"], "onnx", tmp_path / "wrong")
+    assert error.value.exit_code == ENVIRONMENT and [path.name for path in tmp_path.glob("[!.]*")] == ["right"]
 
 
 @pytest.mark.parametrize("layout", ["checkpoint", "masked_lm"])
@@ -184,13 +200,11 @@ def test_vectors_that_differ_are_refused(model_dirs, tmp_path, monkeypatch):  # 
 
 @pytest.mark.parametrize(
     ("form", "package"),
-    [("onnx", "onnx"), ("onnx", "onnxruntime"), ("onnx", "onnxscript"), ("sentence_transformers", None)],
+    [("onnx", "onnx"), ("onnx", "onnxruntime"), ("onnx", "onnxscript"), ("sentence_transformers",) * 2],
 )
 def test_a_missing_package_is_one_line(export, model_dirs, tmp_path, monkeypatch, form, package):  # noqa: F811
-    package = package or form
-    for needed in ("onnx", "onnxruntime", "onnxscript"):
-        if importlib.util.find_spec(needed) is None:
-            pytest.skip(f"{needed} is not installed") if needed != package else None
+    if form == "onnx" and package != "onnx" and importlib.util.find_spec("onnx") is None:
+        pytest.skip("onnx is not installed, and named first")
     monkeypatch.setitem(sys.modules, package, None)
     code, out, err = export(model_dirs["stock"], f"--{form}", "--output_dir", tmp_path / "x")
     assert (code, out) == (BAD_CONFIG, "") and not (tmp_path / "x").exists()
@@ -240,14 +254,23 @@ def test_card_keeps_what_the_model_s_own_says(model_dirs, tmp_path):  # noqa: F8
     assert "# bare\n" in (tmp_path / "bare" / "README.md").read_text()
 
 
-@pytest.mark.parametrize("form", ["stock", "onnx", "sentence_transformers"])
+def run_snippet(card: Path) -> None:
+    exec(compile(re.findall(r"```python\n(.*?)\n```", card.read_text("utf-8"), re.DOTALL)[-1], "card", "exec"), {})
+
+
+@pytest.mark.parametrize("form", ["stock", "sentence_transformers"])
 def test_the_card_s_snippet_runs(model_dirs, tmp_path, monkeypatch, capsys, form):  # noqa: F811
-    pytest.importorskip({"stock": "torch", "onnx": "onnxruntime"}.get(form, form))
+    pytest.importorskip({"stock": "torch"}.get(form, form))
     monkeypatch.chdir(tmp_path)
-    export_model(model_dirs["stock"], form, Path("mine"))
-    snippet = re.findall(r"```python\n(.*?)\n```", Path("mine/README.md").read_text("utf-8"), re.DOTALL)[-1]
-    exec(compile(snippet, "card", "exec"), {})
-    assert re.search(r"32|tensor", capsys.readouterr().out)
+    run_snippet(export_model(model_dirs["stock"], form, Path("mine")) / "README.md")
+    assert re.search(r"32\]|tensor\(", capsys.readouterr().out)
+
+
+def test_the_onnx_card_s_snippet_runs(onnx_dir, monkeypatch, capsys):
+    monkeypatch.chdir(onnx_dir.parent)
+    run_snippet(onnx_dir / "README.md")
+    shapes = r"'prediction_logits': \(1, \d+, 2000\), 'seq_relationship_logits': \(1, 2\)"
+    assert re.search(shapes, capsys.readouterr().out)
 
 
 def test_push(export, model_dirs, tmp_path, hub):  # noqa: F811

@@ -35,7 +35,8 @@ def script():
 @pytest.fixture
 def predict(script, monkeypatch, capsys):
     """(arguments) -> (exit code, stdout, stderr) of the script; its logging is left as it was."""
-    monkeypatch.setattr(script, "set_up_script", disable_progress_bar)
+    disable_progress_bar()
+    monkeypatch.setattr(script, "set_up_script", lambda: None)
 
     def call(*arguments: object) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["predict.py", *map(str, arguments)])

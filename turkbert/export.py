@@ -17,6 +17,7 @@ from turkbert import model as models
 from turkbert.artifacts import key_hash, read_manifest, reuse_or_build
 from turkbert.errors import CORRUPT_ARTIFACT, ENVIRONMENT, UserError, config_error
 from turkbert.export_formats import FORMATS, Format, Source
+from turkbert.export_space import space_hash, write_space
 from turkbert.hub import Destination, brief, is_public, push_files
 from turkbert.model import load_stock, load_stock_config, to_stock
 from turkbert.prediction import model_errors
@@ -24,6 +25,8 @@ from turkbert.tokenization import load_tokenizer, tokenizer_hash
 from turkbert.training.model_card import escape_markdown, public_name
 
 logger = logging.getLogger(__name__)
+
+SPACE = "space"
 
 
 def load_source(model_name_or_path: str | os.PathLike) -> Source:
@@ -40,8 +43,10 @@ def load_source(model_name_or_path: str | os.PathLike) -> Source:
         raise UserError(name, f"the weights lack {missing[0]}", "get the model anew", CORRUPT_ARTIFACT)
     if report.newly_initialized:
         model.pooler = None  # an encoder that never had one: what nobody trained does not go out
-    card = Path(name).expanduser() / "README.md"
-    return Source(to_stock(model), tokenizer, card.read_text("utf-8") if card.is_file() else None)
+    folder = Path(name).expanduser()
+    card = folder / "README.md"
+    text = card.read_text("utf-8") if card.is_file() else None
+    return Source(to_stock(model), tokenizer, text, folder if folder.is_dir() else None)
 
 
 def _class_of(architectures: list[str] | None) -> type[models.TurkBertPreTrainedModel]:
@@ -62,7 +67,9 @@ def export_model(
     overwrite: bool = False,
     hub_model_id: str | None = None,
 ) -> Path:
-    """Commit the model in one of FORMATS to `output_dir`; the same export once more finds it there.
+    """Commit the model in one of FORMATS, or with its demo as a SPACE, to `output_dir`.
+
+    The same export once more finds it there.
 
     Args:
         overwrite: replace another export; nothing else is ever replaced.
@@ -82,8 +89,12 @@ def export_model(
         "model": _model_hash(source.model),
         "tokenizer": tokenizer_hash(source.tokenizer),
     }
+    if format_name == SPACE:
+        key["code"] = space_hash()
 
     def build(folder: Path) -> None:
+        if format_name == SPACE:
+            return write_space(source, key["name"], folder)  # which writes a card of its own
         FORMATS[format_name].write(source, folder)
         (folder / "README.md").write_text(_render_card(source, key["name"], FORMATS[format_name]), "utf-8")
 

@@ -22,11 +22,15 @@ _TEXTS = ["İstanbul'un ışıkları yandı.", "Çay içtik.", " ".join(["Uzun b
 
 @dataclass(frozen=True)
 class Source:
-    """What is exported: a stock BERT in float32 and evaluation mode, its tokenizer, and its card if it has one."""
+    """What is exported: a stock BERT in float32 and evaluation mode, its tokenizer, and its card if it has one.
+
+    folder: where it came from, None for a model of the Hub.
+    """
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerFast
     card: str | None
+    folder: Path | None = None
 
 
 @dataclass(frozen=True)

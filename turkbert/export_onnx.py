@@ -59,6 +59,7 @@ def write_onnx(model: PreTrainedModel, folder: Path) -> float:
         raise missing_package("onnx", error) from None
     outputs = _Outputs(model.eval())
     example = _random_inputs(model, *_EXAMPLE)
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it would warn of torchvision, which nobody needs here
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter's own, about its own future
         names = list(outputs.named(*example))

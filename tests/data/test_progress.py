@@ -35,10 +35,10 @@ def quick(monkeypatch):
     monkeypatch.setattr(module, "_LOG_SECONDS", 0.02)
 
 
-def shown(tmp_path, capfd, total: int | None, text: str) -> str:
+def shown(tmp_path, capfd, total: int | None, text: str, **options) -> str:
     """What goes to stderr until `text` is there, with a third of the bytes done."""
     found = ""
-    with Progress(tmp_path / "progress", total, "data/tokens") as progress:
+    with Progress(tmp_path / "progress", total, "data/tokens", **options) as progress:
         progress.advance(10_000_000)
         for _ in range(500):
             found += capfd.readouterr().err
@@ -54,13 +54,18 @@ def test_a_bar_on_a_terminal(tmp_path, capfd, monkeypatch, quick):
     assert "data/tokens:  33%" in bar and "B/s]" in bar
 
 
-@pytest.mark.parametrize(("total", "of"), [(30_000_000, "10 of 30 MB, "), (None, "10 MB, ")])
-def test_lines_in_a_log(tmp_path, capfd, caplog, quick, total, of):
+@pytest.mark.parametrize(
+    ("total", "of", "is_terminal"),
+    [(30_000_000, "10 of 30 MB, ", False), (None, "10 MB, ", False), (None, "10 MB, ", True)],
+)
+def test_lines_in_a_log(tmp_path, capfd, caplog, monkeypatch, quick, total, of, is_terminal):
+    """And on a terminal, where no bar is wanted."""
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: is_terminal, raising=False)
     handler = logging.StreamHandler()
     module.logger.addHandler(handler)
     caplog.set_level(logging.INFO, "turkbert")
     try:
-        lines = shown(tmp_path, capfd, total, of)
+        lines = shown(tmp_path, capfd, total, of, with_bar=not is_terminal)
     finally:
         module.logger.removeHandler(handler)
     assert f"data/tokens: {of}" in lines and " MB/s" in lines

@@ -7,10 +7,10 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
-
-from playwright.sync_api import Page, sync_playwright
 
 ROOT = Path(__file__).parents[2]
 FLAGS = [
@@ -42,17 +42,30 @@ def find_chromium() -> str | None:
     return shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
+def what_is_missing() -> str | None:
+    """Why there can be no test in a browser, or None."""
+    missing = [name for name in ("gradio", "playwright") if find_spec(name) is None]
+    if missing:
+        return f'{" and ".join(missing)} not installed: pip install -e ".[test]"'
+    return None if find_chromium() else "no chromium on this machine: apt-get install chromium"
+
+
 @contextmanager
-def started_demo(command: list[str], folder: Path, **variables: str) -> Iterator[tuple[str, subprocess.Popen]]:
-    """(address, process) of a program that prints where it answers; connections to elsewhere go to folder/outgoing."""
+def started_demo(command: list[str], folder: Path, cwd: Path = ROOT) -> Iterator[tuple[str, subprocess.Popen]]:
+    """(address, process) of a program that prints where it answers.
+
+    Args:
+        folder: gets `errors`, what the program says on stderr, and `outgoing`, its connections to elsewhere if any.
+        cwd: where it runs and finds turkbert.
+    """
     watcher = folder / "watch" / "sitecustomize.py"
     watcher.parent.mkdir(exist_ok=True)
     watcher.write_text(WATCH_OUTGOING)
-    paths = [str(watcher.parent), str(ROOT)]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OUTGOING": str(folder / "outgoing")}
-    environment |= {"GRADIO_TEMP_DIR": str(folder / "gradio"), **variables}
+    paths = os.pathsep.join([str(watcher.parent), str(cwd)])
+    environment = {**os.environ, "PYTHONPATH": paths, "OUTGOING": str(folder / "outgoing")}
+    environment["GRADIO_TEMP_DIR"] = str(folder / "gradio")
     errors = open(folder / "errors", "w+")
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True, env=environment, cwd=folder)
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True, env=environment, cwd=cwd)
     try:
         first = process.stdout.readline()
         found = re.search(r"http://\S+", first)
@@ -71,12 +84,14 @@ def demo_command(model: Path) -> list[str]:
 
 
 @contextmanager
-def opened_page(url: str, folder: Path, language: str, scale: float = 1) -> Iterator[tuple[Page, list[str]]]:
+def opened_page(url: str, folder: Path, language: str, scale: float = 1) -> Iterator[tuple[Any, list[str]]]:
     """(the page, all that it asks for) in a Chromium with a new profile that prefers `language` and light colours.
 
     Args:
         scale: pixels of a screenshot for one of the page.
     """
+    from playwright.sync_api import sync_playwright
+
     with sync_playwright() as playwright:
         context = playwright.chromium.launch_persistent_context(
             folder / f"profile-{language}",
@@ -101,7 +116,7 @@ def hosts(urls: list[str]) -> set[str | None]:
     return {urlsplit(url).hostname for url in urls if urlsplit(url).scheme not in ("data", "blob")}
 
 
-def ask(page: Page, tab: str) -> None:
+def ask(page: Any, tab: str) -> None:
     """Open a tab, click its button, wait for the answer."""
     page.locator(f"#{tab}-tab-button").click()
     page.locator(f"#{tab}-go").click()

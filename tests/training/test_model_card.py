@@ -100,7 +100,7 @@ def test_facts_of_the_run_are_in_the_card(tiny_dir, prepared, tmp_path):
         assert f"| {block_size} | {rows['train']:,} | {rows['validation']:,} |" in data
     assert "| 1 | 32 | 8 | 1 |" in text and "| 2 | 64 | 4 | 1 |" in text
     assert "learning rate up to 0.01\nin 2 steps and down to 1e-07 by a cosine" in text
-    assert "The weights are the best weights by validation loss, of step 2." in text
+    assert "The model has the best weights by validation loss, of step 2." in text
     assert re.search(r"\n2 steps with 512 tokens took \d.* on 1 CPU thread\n", text)
     results = json.loads((tmp_path / "out" / "eval_results.json").read_text())
     assert f"| mlm_loss | {results['eval_mlm_loss']:.4f} | {results['unigram_loss']:.4f} |" in text
@@ -116,6 +116,8 @@ def test_a_model_that_learned_nothing_says_so(tiny_dir, tmp_path):
     assert "A trial" in verdicts(7.2, 0.8) and "it cannot tell" not in verdicts(7.2, 0.8)
     assert verdicts(3.0, 0.5).startswith("Whether one sentence follows another it cannot tell (accuracy 50.0 %)")
     assert verdicts(3.0, 0.8) == ""
+    few = RunResult(tmp_path, {"eval_mlm_loss": 3.0}, "", "", totals={"tokens": 10_240_000})
+    assert "It has read 10.2 M tokens" in " ".join(find_verdicts(few))
 
 
 def test_what_users_write_is_text(tiny_dir, prepared, tmp_path):

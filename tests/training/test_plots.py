@@ -75,7 +75,7 @@ def test_every_curve_is_drawn_with_its_names(tmp_path, drawn):
     assert titles == [
         ["masked words: loss (nats)"] * 2 + ["next sentence: loss (nats)"] * 2,
         ["masked words: perplexity", "masked words: accuracy", "next sentence: accuracy"],
-        ["learning rate", "gradient norm", "tokens/s"],
+        ["learning rate (in 0.0001)", "gradient norm", "tokens/s"],
     ]
     losses = drawn[0]
     assert [axes.get_xlabel() for axes in losses.axes] == ["step", "tokens seen"] * 2

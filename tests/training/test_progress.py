@@ -65,7 +65,7 @@ def test_a_terminal_gets_one_bar(tiny_dir, prepared, tmp_path, monkeypatch, capl
         train(tiny_dir, prepared, tmp_path, disable_tqdm=False)
     shown = terminal.getvalue()
     last = shown.replace("\r", "\n").rstrip("\n").splitlines()[-1]
-    assert re.search(r"stage 2/2, step 6/6 +100%\|█+\| [\d:]+<[\d:]+, .*tokens/s, MLM \d", last), last
+    assert re.search(r"stage 2/2, step 6/6 +100%\|[█#]+\| [\d:]+<[\d:]+, .*tokens/s, MLM \d", last), last
     assert re.search(r"MLM \d+\.\d{3}, NSP \d\.\d{3}, validation \d+\.\d{3}", last), last
     assert "stage 1/2, step" in shown
     assert all("validation" in line for line in plain_lines(caplog))  # the others are in the bar

@@ -30,7 +30,7 @@ def split_words(text: str) -> list[str]:
 
 
 def hash_sequences(words: list[str], num_words: int) -> np.ndarray:
-    """(max(0, W - num_words + 1),) uint64: a hash of each sequence of `num_words` words, valid in this process only."""
+    """(max(0, W - num_words + 1),) uint64: a hash of each sequence of `num_words` words, for this process alone."""
     if len(words) < num_words:
         return np.empty(0, np.uint64)
     hashes = np.fromiter(map(hash, words), np.int64, len(words)).view(np.uint64)

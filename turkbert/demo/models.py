@@ -47,8 +47,11 @@ class DemoModel:
         return self.embed.tokenizer
 
 
-def load_model(name_or_path: str) -> DemoModel:
+def load_model(name_or_path: str, name: str | None = None) -> DemoModel:
     """Load the encoder and its two pretraining heads; never runs code of the model's own.
+
+    Args:
+        name: what the page calls it, if not by its id or folder.
 
     Raises:
         UserError: no such model, not a BERT with a WordPiece tokenizer, or damaged files.
@@ -59,7 +62,7 @@ def load_model(name_or_path: str) -> DemoModel:
     fill, next_sentence = (_load_or_none(task, name_or_path) for task in (FILL_MASK, NEXT_SENTENCE))
     encoder = embed.model
     heading = Heading(
-        name=path.resolve().name if folder else name_or_path,
+        name=name or (path.resolve().name if folder else name_or_path),
         layers=encoder.config.num_hidden_layers,
         hidden=encoder.config.hidden_size,
         millions=encoder.num_parameters() / 1e6,

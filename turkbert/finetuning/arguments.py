@@ -138,6 +138,7 @@ class FinetuningRun:
         """Raises: UserError (bad config) with transformers' own words where it refuses a value."""
         own = {f.name for f in fields(FinetuningArguments)}
         settings = {name: value for name, value in self.given.items() if name in own} | changes
+        settings["push_to_hub"] = False  # Trainer would push files of its own; output.py pushes the finished model
         try:
             return FinetuningArguments(**settings)
         except (ValueError, ImportError) as error:

@@ -21,6 +21,7 @@ from turkbert.training.result import RunResult
 MAX_SOURCES = 8
 LEARNED_LITTLE = 0.3  # nats below guessing by frequencies
 LEARNED_NO_ORDER = 0.55  # accuracy for pairs
+FEW_TOKENS = 1e9
 PLOT_TITLES = {
     "losses": "losses of training and validation over steps and over tokens",
     "accuracy": "perplexity and accuracies over steps",
@@ -168,6 +169,11 @@ def find_verdicts(result: RunResult) -> list[str]:
             "**A trial.** On texts it has not seen, its words are hardly better than guessing by frequency alone "
             f"(loss {found['mlm_loss']:.2f}, guessing {guessing['mlm_loss']:.2f}): it shows how training works, and "
             "is no model to build on."
+        )
+    elif result.totals.get("tokens", FEW_TOKENS) < FEW_TOKENS:  # Devlin et al. 2019, appendix A.2
+        verdicts.append(
+            f"**Lightly trained.** It has read {short(result.totals['tokens'])} tokens, many of them parts of words. "
+            "The first BERT read 3.3 billion words, and those some 40 times."
         )
     if found.get("nsp_accuracy", 1.0) < LEARNED_NO_ORDER:
         verdicts.append(

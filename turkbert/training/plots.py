@@ -215,9 +215,9 @@ def _plot_rate(axes: Any, curves: Curves) -> None:
     x, values = _points(curves.train, "step", "learning_rate")
     axes.plot(x, values, color=_FIRST, linewidth=1.6)
     peak = np.nanmax([*values, 0.0])
-    unit = 10.0 ** math.floor(math.log10(peak)) if peak else 1.0
+    unit = 10.0 ** math.floor(math.log10(peak) + 0.01) if peak else 1.0  # the peak itself is seldom logged
     axes.yaxis.set_major_formatter(lambda value, _: f"{value / unit:.3g}")
-    axes.set_title(f"learning rate (in {unit:.0e})" if peak else "learning rate")
+    axes.set_title(f"learning rate (in {unit:g})" if peak else "learning rate")
     _set_limits(axes, values, from_zero=True)
 
 
