@@ -15,6 +15,8 @@ TINY_MODEL = {
     "intermediate_size": 64,
     "max_position_embeddings": 64,
     "initializer_range": 0.1,
+    "hidden_dropout_prob": 0.0,
+    "attention_probs_dropout_prob": 0.0,
 }
 RUN = {
     "max_seq_length": 48,
