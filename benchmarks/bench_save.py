@@ -3,9 +3,9 @@
     python benchmarks/bench_save.py --folder /mnt/disk --repeats 5
 
 Two arms take turns in one process. `bare` writes the weights with safetensors and the optimizer with torch.save, syncs
-both, and removes those of its last turn. `turkbert` is the trainer's own save: checks, the same two files and the small
-ones, their hashes, fsync, manifest, rename, and rotation, which removes the checkpoint before. Prints medians, and the
-time that hashing all files takes by itself.
+both, and removes those of its last turn. `turkbert` is the trainer's own save: checks, the same two files and the
+small ones, their hashes, fsync, manifest, rename, and rotation, which removes the checkpoint before. Prints medians,
+and the time that hashing all files takes by itself.
 """
 
 import argparse

@@ -6,6 +6,8 @@
 import sys
 
 try:
+    import datasets
+
     from turkbert.console import set_up_script, show
     from turkbert.errors import is_main_process, user_errors, write_status
     from turkbert.finetuning.arguments import parse_finetuning_args
@@ -20,6 +22,7 @@ def main() -> None:
     with user_errors():
         run = parse_finetuning_args("question_answering", description=__doc__)
         set_up_script()
+        datasets.disable_progress_bars()  # of some seconds each
     with user_errors(run.debug):  # a folder of others stays as it is
         if not open_output(run):
             return

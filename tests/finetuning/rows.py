@@ -13,14 +13,15 @@ def write_rows(path: Path, rows: list[dict]) -> Path:
 
 
 def pair_rows(number: int, seed: int) -> list[dict]:
-    """Pairs that are the same sentence or two different ones, by their label."""
+    """Pairs that are the same sentence or two different ones, by their label; the different ones say "değil"."""
     words = "ev kitap deniz yol güneş şehir okul dağ kuş ağaç çocuk su".split()
     rng = random.Random(seed)
     rows = []
     for place in range(number):
         first = " ".join(rng.sample(words, 3))
         same = place % 2 == 0
-        other = first if same else " ".join(rng.sample([word for word in words if word not in first.split()], 3))
+        others = [word for word in words if word not in first.split()]
+        other = first if same else f"{' '.join(rng.sample(others, 2))} değil"
         rows.append({"sentence1": first, "sentence2": other, "label": "aynı" if same else "farklı"})
     return rows
 

@@ -114,7 +114,7 @@ def test_reports(tmp_path):
     assert "| ner | f1 | 1,000 / 20 | a | 82.00 ± 2.00 (accuracy 41.00) |" in markdown_table(rows)
     assert "+2.00 [-2.30, +6.30]" in markdown_table(rows)
     for path in write_reports(rows, tmp_path):
-        assert path.stat().st_size > 300
+        assert path.stat().st_size > 200
     assert "data:image/png;base64," in (tmp_path / "benchmark.html").read_text("utf-8")
     index = model_index(rows)
     assert "name: a" in index and "value: 82" in index and "type: token-classification" in index

@@ -7,6 +7,7 @@ The learning rate of a task and model is the one with the best validation score 
 follow at that rate. Test scores choose nothing.
 """
 
+import gc
 import hashlib
 import json
 import logging
@@ -148,6 +149,7 @@ class _Session:
         work_dir = self.suite.output_dir / f"_work-{os.getpid()}"
         fixed = {name: value for name, value in FIXED.items() if name not in self.run.given}
         training = self.run.training(**fixed, learning_rate=learning_rate, seed=seed, output_dir=str(work_dir))
+        gc.collect()  # the trainer before is a ring of references, and holds a model and its optimizer
         try:
             trainer = build_trainer(self.run.task, training, self.data, self.arm.untrained)
             result = train_and_score(trainer)

@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 from turkbert.data.raw_text import COMPRESSIONS, decode_chunks, read_chunks
 from turkbert.errors import BAD_INPUT, ENVIRONMENT, UserError, config_error
 from turkbert.finetuning.arguments import TaskArguments
+from turkbert.hub_ids import is_hub_id
 
 logger = logging.getLogger(__name__)
 
@@ -94,7 +95,7 @@ def find_files(task: TaskArguments) -> dict[str, Path]:
             files |= {split: found[0]} if found else {}
         if not files:
             raise UserError(folder, "holds no train, validation or test file", f"they end in {', '.join(ENDINGS)}")
-    elif folder is not None and (task.dataset_name or "").startswith((".", "/", "~")):
+    elif folder is not None and not is_hub_id(task.dataset_name or "", bare=True):
         raise UserError(folder, "no such folder", "name the folder of the data, or a Hub data set")
     for split in SPLITS:
         named = getattr(task, f"{split}_file")
