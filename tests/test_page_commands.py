@@ -199,4 +199,4 @@ def test_every_command_of_the_tutorial(reader, hub):  # noqa: F811
     told = follow(TUTORIAL, folder, environment)
     assert len(told) > 10
     assert (folder / "runs" / "ders" / "yorum_modeli" / "model.safetensors").is_file()
-    assert "model.safetensors" in hub.model("turkbert-ders").files()
+    assert "model.safetensors" in hub.model("turkbert-ders").files
