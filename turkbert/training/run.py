@@ -325,6 +325,8 @@ def _catch_up(output_dir: Path, training: PretrainingArguments) -> None:
         return
     if training.push_to_hub and is_pending(output_dir):
         push_output(output_dir, training)
+    elif training.push_to_hub:
+        logger.info("no push is due; scripts/export.py %s --stock --push_to_hub sends a finished model", output_dir)
     record = read_record(output_dir)
     if "mlflow" in training.report_to and record and not record["mlflow"]["complete"]:
         replay(output_dir, "FINISHED")
