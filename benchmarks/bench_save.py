@@ -2,9 +2,10 @@
 
     python benchmarks/bench_save.py --folder /mnt/disk --repeats 5
 
-Two arms take turns in one process, each with an empty folder. `bare` writes the weights with safetensors and the
-optimizer with torch.save, and syncs both. `turkbert` is the trainer's own save: checks, the same two files and the
-small ones, their hashes, fsync, manifest, rename. Prints medians, and the time that hashing all files takes by itself.
+Two arms take turns in one process. `bare` writes the weights with safetensors and the optimizer with torch.save, syncs
+both, and removes those of its last turn. `turkbert` is the trainer's own save: checks, the same two files and the
+small ones, their hashes, fsync, manifest, rename, and rotation, which removes the checkpoint before. Prints medians,
+and the time that hashing all files takes by itself.
 """
 
 import argparse
@@ -62,7 +63,9 @@ def build_trainer(folder: Path) -> PretrainingTrainer:
 
 
 def save_bare(trainer: PretrainingTrainer, folder: Path) -> None:
-    """The two large files alone, on the disk."""
+    """The two large files alone, on the disk, and those of the last turn gone from it."""
+    old = folder.with_name("old")
+    folder.replace(old)
     folder.mkdir()
     save_model(trainer.model, str(folder / "model.safetensors"))
     torch.save(trainer.optimizer.state_dict(), folder / "optimizer.pt")
@@ -70,6 +73,7 @@ def save_bare(trainer: PretrainingTrainer, folder: Path) -> None:
         descriptor = os.open(path, os.O_RDONLY)
         os.fsync(descriptor)
         os.close(descriptor)
+    shutil.rmtree(old)
 
 
 def save_committed(trainer: PretrainingTrainer, folder: Path) -> None:
@@ -94,11 +98,11 @@ def main() -> None:
     folder = Path(tempfile.mkdtemp(dir=options.folder))
     try:
         trainer = build_trainer(folder)
+        (folder / "bare").mkdir()
         times: dict[str, list[float]] = {"bare": [], "turkbert": [], "verifying": []}
         for number in range(options.repeats + 1):
             trainer.state.global_step = number + 1
             bare = seconds(save_bare, trainer, folder / "bare")
-            shutil.rmtree(folder / "bare")
             committed = seconds(save_committed, trainer, folder / "out")
             (checkpoint,) = checkpoints(folder / "out")
             started = time.perf_counter()

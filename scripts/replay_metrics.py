@@ -3,14 +3,13 @@
 MLFLOW_TRACKING_URI says where to, sqlite:///mlflow.db without it. Metrics that MLflow has already are not doubled.
 """
 
-import argparse
 import os
 import sys
 from pathlib import Path
 
 try:
     from turkbert.arguments import MLFLOW_ENVIRONMENT
-    from turkbert.console import set_up_script
+    from turkbert.console import ToolParser, set_up_script
     from turkbert.errors import ENVIRONMENT, UserError, config_error, user_errors
     from turkbert.training.run_record import RUN_FILE, read_record
     from turkbert.training.tracking import replay
@@ -20,13 +19,15 @@ except KeyboardInterrupt:  # the libraries take seconds to load
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = ToolParser(__doc__)
     parser.add_argument("output_dir", metavar="OUT", type=Path, help="output folder of the run")
-    folder = parser.parse_args().output_dir
+    with user_errors():
+        args = parser.parse_args()
+    folder = args.output_dir
     for name, value in {**MLFLOW_ENVIRONMENT, "MLFLOW_HTTP_REQUEST_TIMEOUT": "30"}.items():  # no run is held up
         os.environ.setdefault(name, value)
     set_up_script()
-    with user_errors():
+    with user_errors(args.debug):
         if read_record(folder) is None:
             raise config_error(folder, f"no {RUN_FILE} here", "name the output folder of a run")
         if not replay(folder):

@@ -19,7 +19,7 @@ TABS = ("fill", "next_sentence", "similarity", "pieces", "curves")
 
 
 def main() -> None:
-    model, images = Path(sys.argv[1]).resolve(), Path(sys.argv[2])
+    model, images = Path(sys.argv[1]).absolute(), Path(sys.argv[2])
     with TemporaryDirectory() as name, started_demo(demo_command(model), Path(name)) as (url, _):
         for language in ("tr", "en"):
             with opened_page(url, Path(name), language, scale=1.25) as (page, _):

@@ -22,8 +22,8 @@ FILL_EXAMPLES = [
     "İstanbul, Türkiye'nin en [MASK] şehridir.",
 ]
 PAIR_EXAMPLES = [
-    ["Sabah erkenden yola çıktık.", "Öğlene doğru köye vardık."],
-    ["Sabah erkenden yola çıktık.", "Kimyasal tepkimelerde kütle korunur."],
+    ["Sabah yola çıktık.", "Öğlen köye vardık."],
+    ["Sabah yola çıktık.", "Tepkimelerde kütle korunur."],
 ]
 SENTENCES = """Takım maçı iki golle kazandı.
 Futbolcular sahada çok iyi oynadı.
@@ -31,7 +31,7 @@ Yazar yeni romanını yayımladı.
 Kitap bu yıl ödül aldı."""
 PIECE_EXAMPLES = [
     "Çekoslovakyalılaştıramadıklarımızdan mısınız?",
-    "IĞDIR'da ılık bir İLKBAHAR günü ince belli bardakta çay içtik ☕.",
+    "IĞDIR'da ılık bir İLKBAHAR günü çay içtik ☕.",
 ]
 
 
