@@ -33,7 +33,7 @@ ROOMS = {
     "export": {"export_formats", "export_space", "prediction", "model", "training.model_card"} | GROUND,
     "training": {"data", "model", "pipelines"} | GROUND,
     "demo": {"pipelines", "prediction", "training.metrics_file", "training.plots"} | GROUND,
-    "finetuning": {"training.model_card", "training.allocator", "data.raw_text"} | GROUND,
+    "finetuning": {"training.model_card", "data.raw_text"} | GROUND,
     "turkbert": {"model", "pipelines"},  # __init__.py: the public names and the registration
 }
 # which import each other or nothing in data/, and which anything there may import

@@ -22,7 +22,6 @@ from turkbert.finetuning.output import commit_model
 from turkbert.finetuning.question_answering import QuestionAnswering
 from turkbert.finetuning.token_classification import TokenClassification
 from turkbert.finetuning.trainer import FinetuningTrainer, Task, balanced_weights, freeze_encoder
-from turkbert.training.allocator import keep_freed_memory
 
 TASK_CLASSES = {
     "classification": Classification,
@@ -86,8 +85,6 @@ def build_trainer(
     settings: TaskArguments, training: FinetuningArguments, data: TaskData, untrained: bool = False
 ) -> FinetuningTrainer:
     """A trainer with a new model, whose head (and, if `untrained`, all else) depends on the seed alone."""
-    if training.use_cpu:
-        keep_freed_memory()
     transformers.set_seed(training.seed)
     model = load_model(settings, data.task, training.use_cpu, untrained)
     if settings.freeze_encoder:
