@@ -39,8 +39,12 @@ def test_the_folder_says_how_it_is_run(space):
 def test_the_requirements_are_what_the_demo_imports():
     program = "import sys, turkbert.demo.models, turkbert.demo.server, turkbert.demo.tabs; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
-    paths = [Path(find_spec(name).origin) for name in loaded if name.split(".")[0] == "turkbert"]
-    names = {name for path in paths for name in imported(path.read_text("utf-8"), "turkbert")}
+    modules = {name: Path(find_spec(name).origin) for name in loaded if name.split(".")[0] == "turkbert"}
+    names = {
+        name
+        for module, path in modules.items()
+        for name in imported(path.read_text("utf-8"), module.removeprefix("turkbert."), path.name == "__init__.py")
+    }
     packages = {name.split(".")[0] for name in names} - set(sys.stdlib_module_names) - {"turkbert"}
     assert packages == set(PACKAGES)
 
