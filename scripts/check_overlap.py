@@ -44,7 +44,7 @@ def main() -> None:
                 num_texts[str(path)] += any(added)
         num_documents = sum(report(document, path, index, found) for path, document in documents(given))
         tasks = Counter(place.rpartition(":")[0] for place in found)
-        show(f"{path}: {tasks[path]:,} of {num:,} rows are in the corpus\n" for path, num in num_texts.items())
+        show(f"{path}: {tasks[path]:,} of {num:,} long rows are in the corpus\n" for path, num in num_texts.items())
         show([f"{num_documents:,} documents share a sequence of {index.num_words} words with a task\n"])
     sys.exit(1 if found else 0)
 
