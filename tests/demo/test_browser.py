@@ -54,6 +54,6 @@ def test_a_visit(chromium, model_dirs, tmp_path):  # noqa: F811
             assert len(page.screenshot(path=tmp_path / "page.png")) > 10_000
             assert hosts(requests) <= LOOPBACK and len(requests) > 5
         process.send_signal(signal.SIGINT)
-        assert process.wait(20) == 0
+        assert process.wait(60) == 0
     assert not (tmp_path / "outgoing").exists()
     assert "Traceback" not in (tmp_path / "errors").read_text()

@@ -1,5 +1,6 @@
 """Every file of a checkpoint damaged in every way: found, named, and the checkpoint before it used (R3)."""
 
+import itertools
 import json
 import logging
 import os
@@ -151,17 +152,23 @@ def test_the_run_goes_on_from_the_one_before_exactly(tiny_dir, prepared, output_
 
 
 def test_a_best_checkpoint_damaged_since_is_not_published(tiny_dir, prepared, tmp_path, caplog, monkeypatch):
-    from turkbert.training.trainer import PretrainingTrainer
+    """The loss rises from the first evaluation on, so the best checkpoint is not the last."""
+    from turkbert.training import trainer
 
-    evaluate_and_save = PretrainingTrainer._save_checkpoint
+    count, compute_metrics = itertools.count(1), trainer.compute_metrics
+    evaluate_and_save = trainer.PretrainingTrainer._save_checkpoint
+
+    def rising(sums, with_nsp):
+        return {**compute_metrics(sums, with_nsp), "loss": float(next(count))}
 
     def save_and_damage(self, *args):
         evaluate_and_save(self, *args)
         if self.state.global_step == 6:
             Path(self.state.best_model_checkpoint, "model.safetensors").write_bytes(b"")
 
-    monkeypatch.setattr(PretrainingTrainer, "_save_checkpoint", save_and_damage)
-    train(tiny_dir, prepared, tmp_path / "out", eval_strategy="steps", eval_steps=4, learning_rate=1e-3)
+    monkeypatch.setattr(trainer, "compute_metrics", rising)
+    monkeypatch.setattr(trainer.PretrainingTrainer, "_save_checkpoint", save_and_damage)
+    train(tiny_dir, prepared, tmp_path / "out", eval_strategy="steps", eval_steps=4)
     assert "model.safetensors has 0 bytes instead of" in caplog.text
     last, final = (load_file(tmp_path / "out" / place / "model.safetensors") for place in ("checkpoint-6", "."))
     assert all(torch.equal(final[name], last[name]) for name in last)

@@ -88,7 +88,7 @@ def train_watched(arm, see: Callable[[Call, str], None], what: str) -> Callable[
         nonlocal active
         owner, name = {
             "checkpoint": (PretrainingTrainer, "_save_checkpoint"),
-            "model": (turkbert.training.run, "_publish"),
+            "model": (turkbert.training.run, "publish_result"),
         }[what]
         original = getattr(owner, name)
 

@@ -310,7 +310,7 @@ def required() -> dict[str, tuple[int, ...]]:
     setup = configparser.ConfigParser()
     setup.read(ROOT / "setup.cfg")
     groups = [setup["options"]["install_requires"], *setup["options.extras_require"].values()]
-    lines = [line.split(">=") for group in groups for line in group.strip().splitlines()]
+    lines = [line.split(">=") for group in groups for line in group.strip().splitlines() if "turkbert[" not in line]
     return {canonical(name.strip()): version_of(text) for name, text in lines}
 
 
