@@ -204,7 +204,7 @@ def test_the_name_is_on_the_disk_before_an_older_checkpoint_goes(calls):
 def test_the_model_is_on_the_disk_before_its_manifest(calls):
     of_publishing = calls["model"]
     last = index(of_publishing, "replace", f"/_staging-model/{MANIFEST}")
-    moved = [n for n, c in enumerate(of_publishing) if c.name == "replace" and "/_staging-model/" in c.path]
+    moved = [n for n, c in enumerate(of_publishing) if c.name == "replace" and "/_staging-model/" not in c.target]
     assert max(moved) == last
     for number in moved:
         assert index(of_publishing, "fsync", of_publishing[number].path) < number

@@ -170,7 +170,7 @@ def test_rotation_keeps_the_best_and_the_last(tiny_dir, prepared, tmp_path, monk
     out, last = weights_of(output_dir), weights_of(output_dir / "checkpoint-10")
     assert all(torch.equal(out[name], best[name]) for name in out)
     assert not all(torch.equal(out[name], last[name]) for name in out)
-    assert "those of the best validation loss" in (output_dir / "README.md").read_text("utf-8")
+    assert "the best weights by validation loss, of step 2" in (output_dir / "README.md").read_text("utf-8")
     assert not list(output_dir.rglob("training_args.bin"))
 
 
