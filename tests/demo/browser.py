@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -65,7 +66,9 @@ def started_demo(command: list[str], folder: Path, cwd: Path = ROOT) -> Iterator
     environment = {**os.environ, "PYTHONPATH": paths, "OUTGOING": str(folder / "outgoing")}
     environment["GRADIO_TEMP_DIR"] = str(folder / "gradio")
     errors = open(folder / "errors", "w+")
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True, env=environment, cwd=cwd)
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=errors, text=True, env=environment, cwd=cwd, preexec_fn=_hear_ctrl_c
+    )
     try:
         first = process.stdout.readline()
         found = re.search(r"http://\S+", first)
@@ -77,6 +80,11 @@ def started_demo(command: list[str], folder: Path, cwd: Path = ROOT) -> Iterator
         process.wait()
         process.stdout.close()
         errors.close()
+
+
+def _hear_ctrl_c() -> None:
+    """As in a terminal: what a shell starts in the background ignores it, and so do its children."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def demo_command(model: Path) -> list[str]:
