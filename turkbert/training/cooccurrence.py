@@ -15,12 +15,10 @@ from scipy import sparse
 NUM_CONTEXTS = 8192  # the most frequent tokens, as neighbours
 NEIGHBOURS = ([1], [-1], [2, 3, 4, 5, -2, -3, -4, -5])  # of each kind: distances, whose counts weigh 1 / distance
 CONTEXT_SMOOTHING = 0.75
-MAX_RANK = 256  # more singular vectors cost minutes and are mostly noise
+MAX_RANK = 256  # what was tried; the time grows with it
 
 
-def token_vectors(
-    ids: np.ndarray, vocab_size: int, special_ids: Iterable[int], size: int, seed: int = 0
-) -> np.ndarray:
+def token_vectors(ids: np.ndarray, vocab_size: int, special_ids: Iterable[int], size: int) -> np.ndarray:
     """`(vocab_size, size)` float32 with mean 0; that of a token which never comes, or is special, is 0.
 
     ids: (R, T) rows of tokens.
@@ -37,7 +35,7 @@ def token_vectors(
     ]
     table = sparse.hstack(kinds, format="csr")
     rank = min(size, MAX_RANK, *table.shape)
-    left, values, _ = randomized_svd(table, rank, n_iter=2, random_state=seed)
+    left, values, _ = randomized_svd(table, rank, n_iter=2, random_state=0)
     found = left[counts > 0] * np.sqrt(values)
     vectors = np.zeros((vocab_size, size), dtype=np.float32)
     vectors[counts > 0, :rank] = found - found.mean(axis=0)
