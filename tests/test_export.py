@@ -21,9 +21,9 @@ from transformers import (
     PreTrainedModel,
     pipeline,
 )
-from transformers.utils.logging import disable_progress_bar, enable_progress_bar
 
 from tests.hub_stand_in import hub  # noqa: F401
+from tests.script_calls import callable_script, load_script
 from tests.tiny_models import model_dirs  # noqa: F401
 from turkbert import export_formats
 from turkbert.artifacts import find_damage, read_manifest
@@ -31,7 +31,6 @@ from turkbert.errors import BAD_CONFIG, BAD_INPUT, CORRUPT_ARTIFACT, ENVIRONMENT
 from turkbert.export import default_dir, export_model, load_source
 from turkbert.export_onnx import largest_difference
 
-SCRIPT = Path(__file__).parent.parent / "scripts" / "export.py"
 TEXT, PAIR = "Akşam olunca denizin üstünde ışıklar yanar.", ("Yağmur başladı.", "Şemsiyemi açtım.")
 TOKENIZER = {"tokenizer.json", "tokenizer_config.json"}
 STOCK = {"config.json", "model.safetensors", "README.md", *TOKENIZER}
@@ -39,29 +38,13 @@ STOCK = {"config.json", "model.safetensors", "README.md", *TOKENIZER}
 
 @pytest.fixture(scope="module")
 def script():
-    spec = importlib.util.spec_from_file_location("export", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script("export")
 
 
 @pytest.fixture
 def export(script, monkeypatch, capsys):
-    """(arguments) -> (exit code, stdout, stderr) of the script; its logging is left as it was."""
-    disable_progress_bar()
-    monkeypatch.setattr(script, "set_up_script", lambda: None)
-
-    def call(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["export.py", *map(str, arguments)])
-        code = 0
-        try:
-            script.main()
-        except SystemExit as exit_:
-            code = exit_.code
-        return code, *capsys.readouterr()
-
-    yield call
-    enable_progress_bar()
+    with callable_script(script, monkeypatch, capsys) as call:
+        yield call
 
 
 def same_tokenizer(folder: Path, other: Path) -> bool:

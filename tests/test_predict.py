@@ -1,54 +1,35 @@
 """scripts/predict.py as a user types it, and the library's functions under it; mistakes are one line."""
 
-import importlib.util
 import logging
 import re
 import shutil
-import sys
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from transformers import pipeline
-from transformers.utils.logging import disable_progress_bar, enable_progress_bar
 
+from tests.script_calls import callable_script, load_script
 from tests.tiny_models import model_dirs  # noqa: F401
 from turkbert import prediction
 from turkbert.errors import BAD_CONFIG, BAD_INPUT, CORRUPT_ARTIFACT, UserError
 from turkbert.prediction import embed_texts, fill_masks, load_pipeline, predict_next, read_texts, save_embeddings
 from turkbert.tokenization import save_tokenizer, train_tokenizer
 
-SCRIPT = Path(__file__).parent.parent / "scripts" / "predict.py"
 TEXTS = ["Akşam olunca denizin üstünde ışıklar yanar.", "Kitap okudum.", {"text": "Yağmur.", "text_pair": "Şemsiye."}]
 LONG = "Akşam olunca denizin üstünde ışıklar yanar. " * 20
 
 
 @pytest.fixture(scope="module")
 def script():
-    spec = importlib.util.spec_from_file_location("predict", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script("predict")
 
 
 @pytest.fixture
 def predict(script, monkeypatch, capsys):
-    """(arguments) -> (exit code, stdout, stderr) of the script; its logging is left as it was."""
-    disable_progress_bar()
-    monkeypatch.setattr(script, "set_up_script", lambda: None)
-
-    def call(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["predict.py", *map(str, arguments)])
-        code = 0
-        try:
-            script.main()
-        except SystemExit as exit_:
-            code = exit_.code
-        return code, *capsys.readouterr()
-
-    yield call
-    enable_progress_bar()
+    with callable_script(script, monkeypatch, capsys) as call:
+        yield call
 
 
 def test_words_for_masks(predict, model_dirs):  # noqa: F811
