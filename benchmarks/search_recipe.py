@@ -9,6 +9,7 @@ has a result is left out, so the list can grow. Writes <results>/trials.jsonl an
 
 import argparse
 import json
+import math
 import subprocess
 import sys
 import time
@@ -16,12 +17,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import TrainerCallback
+from transformers import PreTrainedTokenizerFast, TrainerCallback
 
 from turkbert.arguments import parse_args
+from turkbert.data.collator import IGNORED
 from turkbert.data.prepare import load_prepared
 from turkbert.tokenization import load_tokenizer
 from turkbert.training.run import build_trainer
+from turkbert.training.sampler import EvaluationRows
 from turkbert.training.unigrams import unigram_baselines
 
 QUIET = {
@@ -74,6 +77,7 @@ def run_trial(config: Path, name: str, settings: dict[str, Any], folder: Path, e
     block_size = trainer.args.eval_block_size or max(rows)
     baselines = unigram_baselines(rows[block_size]["train"], trainer.eval_dataset, tokenizer)
     last = watch.curve[-1]
+    characters = characters_per_label(trainer.eval_dataset, tokenizer)
     return {
         "name": name,
         "settings": settings,
@@ -81,9 +85,18 @@ def run_trial(config: Path, name: str, settings: dict[str, Any], folder: Path, e
         "threads": torch.get_num_threads(),
         "tokens_per_second": round(last["tokens"] / watch.seconds),
         "below_unigram": round(baselines["unigram_loss"] - last["mlm_loss"], 4),
+        "bits_per_character": round(last["mlm_loss"] / math.log(2) / characters, 4),
         **baselines,
         "curve": watch.curve,
     }
+
+
+def characters_per_label(batches: EvaluationRows, tokenizer: PreTrainedTokenizerFast) -> float:
+    """Mean characters of a labelled token, with which losses of different vocabularies become comparable."""
+    pieces = [token.removeprefix("##") for token in tokenizer.convert_ids_to_tokens(range(len(tokenizer)))]
+    lengths = torch.tensor([len(piece) for piece in pieces])
+    labels = torch.cat([batches[number]["labels"].flatten() for number in range(len(batches))])
+    return lengths[labels[labels != IGNORED]].double().mean().item()
 
 
 def draw_curves(results: list[dict[str, Any]], path: Path) -> None:

@@ -23,6 +23,7 @@ try:
     from turkbert.finetuning.classification import Classification
     from turkbert.finetuning.examples import load_splits
     from turkbert.finetuning.models import find_max_length, load_model, load_tokenizer
+    from turkbert.finetuning.padding import width_step
 except KeyboardInterrupt:  # the libraries take seconds to load
     sys.stderr.write("turkbert: error: interrupted; run the same command again\n")
     sys.exit(130)
@@ -45,8 +46,9 @@ def tokenize(task: Classification) -> DatasetDict:
 
 
 def build_loaders(rows: DatasetDict, task: Classification, training: FinetuningArguments) -> dict[str, DataLoader]:
-    """2. Rows become batches: the collator pads each one to its own longest row (dynamic padding)."""
-    collate = DataCollatorWithPadding(task.tokenizer)
+    """2. Rows become batches: the collator pads each one to its own longest row (dynamic padding), rounded up to a
+    multiple of 8, so that the device meets few different shapes."""
+    collate = DataCollatorWithPadding(task.tokenizer, pad_to_multiple_of=width_step(task.max_length))
     train_size, eval_size = training.per_device_train_batch_size, training.per_device_eval_batch_size
     loaders = {name: DataLoader(split, eval_size, collate_fn=collate) for name, split in rows.items()}
     loaders["train"] = DataLoader(rows["train"], train_size, shuffle=True, collate_fn=collate)

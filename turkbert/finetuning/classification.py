@@ -23,6 +23,7 @@ from turkbert.finetuning.arguments import TaskArguments
 from turkbert.finetuning.examples import Split, keep_good_rows
 from turkbert.finetuning.labels import build_labels, label_name
 from turkbert.finetuning.metrics import classification_metrics, regression_metrics
+from turkbert.finetuning.padding import width_step
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +60,7 @@ class Classification:
         check = self._value_fault if self.is_regression else self._label_fault
         self.splits = {name: keep_good_rows(split, check, task.bad_rows) for name, split in splits.items()}
         self.main_metric = "combined" if self.is_regression else "accuracy"
-        self.collator = DataCollatorWithPadding(tokenizer)
+        self.collator = DataCollatorWithPadding(tokenizer, pad_to_multiple_of=width_step(max_length))
 
     @property
     def config_settings(self) -> dict[str, Any]:

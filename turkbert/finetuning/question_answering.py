@@ -16,6 +16,7 @@ from transformers import AutoModelForQuestionAnswering, DataCollatorWithPadding,
 from turkbert.errors import config_error
 from turkbert.finetuning.arguments import TaskArguments
 from turkbert.finetuning.examples import Split, keep_good_rows
+from turkbert.finetuning.padding import width_step
 from turkbert.finetuning.squad import squad_metrics
 
 logger = logging.getLogger(__name__)
@@ -49,7 +50,7 @@ class QuestionAnswering:
         self.splits = {name: keep_good_rows(split, _row_fault, task.bad_rows) for name, split in splits.items()}
         # Only a model that has seen questions without answer can tell them.
         self.may_be_unanswered = any(not row["answers"]["text"] for row in self.splits["train"].rows)
-        self.collator = DataCollatorWithPadding(tokenizer)
+        self.collator = DataCollatorWithPadding(tokenizer, pad_to_multiple_of=width_step(max_length))
 
     def encode(self, split: str) -> Dataset:
         """Tokenized windows: the model's inputs, start_positions, end_positions, example, offsets, length."""

@@ -24,6 +24,7 @@ from turkbert.finetuning.arguments import TaskArguments
 from turkbert.finetuning.examples import Split, keep_good_rows
 from turkbert.finetuning.labels import build_labels, label_name
 from turkbert.finetuning.metrics import OUTSIDE, tagging_metrics
+from turkbert.finetuning.padding import width_step
 
 logger = logging.getLogger(__name__)
 
@@ -55,7 +56,7 @@ class TokenClassification:
             raise UserError(splits["train"].source, what, "give training rows with two tags or more")
         self.labels = build_labels(tags, self.names)
         self.splits = {name: keep_good_rows(split, self._tag_fault, task.bad_rows) for name, split in splits.items()}
-        self.collator = DataCollatorForTokenClassification(tokenizer)
+        self.collator = DataCollatorForTokenClassification(tokenizer, pad_to_multiple_of=width_step(max_length))
 
     @property
     def config_settings(self) -> dict[str, Any]:
