@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from transformers import TrainingArguments
 
-from turkbert import arguments
 from turkbert.arguments import GROUPS, REFUSED, PretrainingArguments, parse_args
 from turkbert.errors import BAD_CONFIG, UserError
+from turkbert.parsing import field_default
 
 # Every key of stock TrainingArguments that a run follows. A key that a new transformers brings is in neither this set
 # nor REFUSED: look at what it does, then put it into one of them.
@@ -251,7 +251,7 @@ def test_the_negative_form_is_refused_too():
 @pytest.mark.parametrize("name", sorted(HONOURED - {"debug", "output_dir"}))
 def test_honoured_keys_reach_the_training_arguments(name):
     """Its own default, said on the command line, is taken and kept for the run."""
-    default = arguments.field_default(PretrainingArguments, name)
+    default = field_default(PretrainingArguments, name)
     if default is None or isinstance(default, dict | list):
         default = {"bf16": False, "fp16": False, "tf32": False, "data_seed": 5}.get(name)
         if default is None:

@@ -8,7 +8,8 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 GROUND = {
-    "redaction", "errors", "hub_ids", "ranks", "interrupts", "artifacts", "arguments", "tokenization", "console", "hub"
+    "redaction", "errors", "hub_ids", "ranks", "interrupts", "artifacts", "parsing", "arguments", "tokenization",
+    "console", "hub",
 }  # fmt: skip
 # room -> what its files may import of turkbert, besides their own room
 ROOMS = {
@@ -19,7 +20,9 @@ ROOMS = {
     "hub_ids": set(),
     "ranks": {"errors"},
     "artifacts": {"errors", "interrupts"},
-    "arguments": {"errors", "redaction"},
+    "parsing": {"errors", "redaction"},
+    "argument_checks": {"errors"},
+    "arguments": {"errors", "parsing", "argument_checks"},
     "tokenization": {"errors", "hub_ids"},
     "console": {"errors", "redaction"},
     "hub": {"errors", "redaction"},
@@ -154,6 +157,9 @@ def test_there_is_no_cycle():
         ("model.conversion", "from ..data import arrow"),
         ("artifacts", "from turkbert.arguments import DataArguments"),
         ("errors", "import turkbert.console"),
+        ("parsing", "from turkbert.arguments import REFUSED"),
+        ("argument_checks", "from turkbert.arguments import RunArguments"),
+        ("training.run", "from turkbert.argument_checks import check_arguments"),
         ("finetuning.tasks", "from turkbert.training.trainer import PretrainingTrainer"),
         ("finetuning.tasks", "from turkbert.model import TurkBertModel"),
         ("training.trainer", "from turkbert.finetuning import tasks"),
