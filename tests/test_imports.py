@@ -11,7 +11,7 @@ GROUND = {
     "redaction", "errors", "hub_ids", "ranks", "interrupts", "artifacts", "parsing", "arguments", "tokenization",
     "console", "hub",
 }  # fmt: skip
-# room, or one file of it -> what may be imported there of turkbert, besides what is of the same name
+# room -> what its files may import of turkbert, besides their own room; a file with a line of its own: that line alone
 ROOMS = {
     "model": set(),
     "redaction": set(),
