@@ -1,7 +1,8 @@
 """Fine-tuning without a Trainer: the same classification task as an own loop on accelerate, to read and to change.
 
     accelerate launch scripts/finetune_loop.py configs/finetune/paraphrase_turkqp.json --model_name_or_path out
-    accelerate launch --num_processes 2 scripts/finetune_loop.py ...    on two GPUs, or two processes of a CPU
+    accelerate launch --num_processes 2 scripts/finetune_loop.py ...    on two GPUs
+    torchrun --nproc_per_node 2 scripts/finetune_loop.py ... --use_cpu    as two processes of a CPU
 
 What Trainer does for scripts/finetune_classification.py happens here in the open, in five steps.
 """
@@ -19,7 +20,7 @@ try:
 
     from turkbert.console import set_up_script, show
     from turkbert.errors import user_errors
-    from turkbert.finetuning.arguments import FinetuningArguments, FinetuningRun, parse_finetuning_args
+    from turkbert.finetuning.arguments import FinetuningArguments, FinetuningRun, parse_loop_args
     from turkbert.finetuning.classification import Classification
     from turkbert.finetuning.examples import load_splits
     from turkbert.finetuning.models import find_max_length, load_model, load_tokenizer
@@ -88,6 +89,8 @@ def train(run: FinetuningRun) -> dict[str, dict[str, float]]:
 
     tokenizer = load_tokenizer(run.task)
     task = Classification(load_splits(run.task), tokenizer, run.task, find_max_length(run.task, tokenizer))
+    for name, split in task.splits.items():
+        task.splits[name] = split.sample(getattr(run.task, f"max_{name}_samples"))
     model = load_model(run.task, task, training.use_cpu)
     with accelerator.main_process_first():  # the others find the result in the cache
         rows = tokenize(task)
@@ -133,7 +136,7 @@ def train(run: FinetuningRun) -> dict[str, dict[str, float]]:
 
 def main() -> None:
     with user_errors():
-        run = parse_finetuning_args("classification", description=__doc__)
+        run = parse_loop_args(description=__doc__)
         set_up_script()
     with user_errors(run.debug, run.output_dir):
         train(run)

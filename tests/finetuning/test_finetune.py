@@ -12,7 +12,7 @@ from transformers import AutoModelForSequenceClassification, pipeline
 from tests.finetuning.rows import write_rows
 from tests.hub_stand_in import hub  # noqa: F401
 from turkbert.errors import UserError
-from turkbert.finetuning.arguments import parse_finetuning_args
+from turkbert.finetuning.arguments import parse_finetuning_args, parse_loop_args
 from turkbert.finetuning.output import open_output
 from turkbert.finetuning.run import build_trainer, finetune, prepare_task, train_and_score
 from turkbert.finetuning.trainer import balanced_weights
@@ -161,6 +161,13 @@ def test_the_loop_is_the_trainer(settings, tmp_path, monkeypatch):
     assert models[1].config.id2label == {0: "aynı", 1: "farklı"}
     for (name, ours), theirs in zip(models[0].named_parameters(), models[1].parameters(), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5, msg=name)
+
+
+def test_a_key_that_the_loop_does_not_read_is_refused(settings, tmp_path):
+    keys = settings("pairs", logging_steps=None)
+    assert parse_loop_args([*keys, "--max_train_samples=8"]).task.max_train_samples == 8
+    with pytest.raises(UserError, match="freeze_encoder: the loop does not read it"):
+        parse_loop_args([*keys, "--freeze_encoder=true"])
 
 
 def test_push_to_hub(settings, tmp_path, hub):  # noqa: F811

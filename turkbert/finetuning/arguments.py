@@ -114,6 +114,12 @@ REFUSED = {
     "neftune_noise_alpha": "it is for instruction tuning",
     "local_rank": "the launcher sets it",
 }
+LOOP_READS = {f.name for f in fields(TaskArguments)} - {"class_weights", "freeze_encoder", "early_stopping_patience"}
+LOOP_READS |= {
+    "output_dir", "num_train_epochs", "learning_rate", "per_device_train_batch_size", "per_device_eval_batch_size",
+    "gradient_accumulation_steps", "warmup_steps", "lr_scheduler_type", "weight_decay", "max_grad_norm", "seed",
+    "bf16", "fp16", "use_cpu", "disable_tqdm", "debug",
+}  # fmt: skip
 
 
 @dataclass
@@ -160,6 +166,18 @@ def parse_finetuning_args(task: str, argv: list[str] | None = None, description:
     if given.get("task") not in (None, task):
         raise config_error("task", f"this is no {given['task']} script", f"run scripts/finetune_{given['task']}.py")
     return make_run({**given, "task": task})
+
+
+def parse_loop_args(argv: list[str] | None = None, description: str | None = None) -> FinetuningRun:
+    """Those of scripts/finetune_loop.py, which reads fewer keys than the Trainer's script.
+
+    Raises:
+        UserError: as parse_finetuning_args does, and for a key that would change nothing.
+    """
+    run = parse_finetuning_args("classification", argv, description)
+    for name in run.given.keys() - LOOP_READS:
+        raise config_error(name, "the loop does not read it", "leave it out, or run finetune_classification.py")
+    return run
 
 
 def make_run(given: dict[str, Any]) -> FinetuningRun:

@@ -89,7 +89,8 @@ def plot(rows: list[Row]) -> bytes:
     arms = list(dict.fromkeys(arm for row in rows for arm in row.cells))
     columns = min(4, len(rows))
     lines = -(-len(rows) // columns)
-    figure, panels = plt.subplots(lines, columns, figsize=(3 * columns, 2.6 * lines), squeeze=False)
+    size = (3 * columns, 2.6 * lines)
+    figure, panels = plt.subplots(lines, columns, figsize=size, squeeze=False, layout="constrained")
     for panel in panels.flat[len(rows) :]:
         panel.axis("off")
     for row, panel in zip(rows, panels.flat, strict=False):
@@ -103,8 +104,7 @@ def plot(rows: list[Row]) -> bytes:
         panel.tick_params(labelsize=8)
         panel.grid(axis="y", alpha=0.3)
     marks = [plt.Line2D([], [], color=f"C{place}", linewidth=2.5) for place in range(len(arms))]
-    figure.legend(marks, arms, loc="lower center", ncols=min(4, len(arms)), fontsize=9, frameon=False)
-    figure.tight_layout(rect=(0, 0.5 / (2.6 * lines), 1, 1))
+    figure.legend(marks, arms, loc="outside lower center", ncols=min(columns, len(arms)), fontsize=9, frameon=False)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=110)
     plt.close(figure)
