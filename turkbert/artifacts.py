@@ -16,7 +16,7 @@ import re
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -39,8 +39,40 @@ _HASH = re.compile(r"[0-9a-f]{16}|[0-9a-f]{64}")
 _kept_aside: list[Path] | None = None  # the folders that reuse_or_build gave within an `all_or_none`
 
 
+class Sealer:
+    """Hashes files and syncs them to disk, in threads, so that it goes on while the next file is being written."""
+
+    def __init__(self) -> None:
+        self._pool = ThreadPoolExecutor(_THREADS)
+        self._sealed: dict[Path, tuple[Future[str], Future[None]]] = {}
+
+    def seal(self, path: Path) -> None:
+        """Begin with a file that is written for good."""
+        if path not in self._sealed:
+            self._sealed[path] = (self._pool.submit(file_hash, path), self._pool.submit(_sync, path))
+
+    def describe(self, folder: Path) -> dict[str, dict[str, Any]]:
+        """Size and sha256 of every file below `folder`, all of them on disk."""
+        paths = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != MANIFEST)
+        for path in paths:
+            self.seal(path)
+        files = {}
+        for path in paths:
+            sha256, synced = self._sealed[path]
+            synced.result()
+            files[path.relative_to(folder).as_posix()] = {"size": path.stat().st_size, "sha256": sha256.result()}
+        self._pool.shutdown()
+        return files
+
+
 @contextmanager
-def staged(final: Path, key: dict[str, Any], run: dict[str, Any] | None = None, need_bytes: int = 0) -> Iterator[Path]:
+def staged(
+    final: Path,
+    key: dict[str, Any],
+    run: dict[str, Any] | None = None,
+    need_bytes: int = 0,
+    sealer: Sealer | None = None,
+) -> Iterator[Path]:
     """An empty folder to fill; on a clean exit it takes the place of `final`, on an error it is removed.
 
     An old `final` is moved aside just before and removed just after.
@@ -48,6 +80,7 @@ def staged(final: Path, key: dict[str, Any], run: dict[str, Any] | None = None, 
     Args:
         run: where the folder comes from, for its manifest; no part of what it stands for.
         need_bytes: what will be written at least; a disk with less room is refused before.
+        sealer: to which some of the files are given before all of them are there.
 
     Raises:
         UserError: the disk is full.
@@ -58,7 +91,7 @@ def staged(final: Path, key: dict[str, Any], run: dict[str, Any] | None = None, 
     with room_or_nothing(staging, final, need_bytes):
         staging.mkdir(parents=True)
         yield staging
-        write_manifest(staging, key, run)
+        write_manifest(staging, key, run, sealer)
         replace_folder(staging, final)
 
 
@@ -76,18 +109,11 @@ def room_or_nothing(staging: Path, final: Path | None = None, need_bytes: int = 
         shutil.rmtree(staging, ignore_errors=True)
 
 
-def write_manifest(folder: Path, key: dict[str, Any], run: dict[str, Any] | None = None) -> None:
+def write_manifest(
+    folder: Path, key: dict[str, Any], run: dict[str, Any] | None = None, sealer: Sealer | None = None
+) -> None:
     """Hash every file below `folder` and sync them, then the manifest, then the folders, to disk."""
-    paths = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != MANIFEST)
-    with ThreadPoolExecutor(_THREADS) as pool:
-        synced = [pool.submit(_sync, path) for path in paths]
-        hashes = pool.map(file_hash, paths)
-        files = {
-            path.relative_to(folder).as_posix(): {"size": path.stat().st_size, "sha256": sha256}
-            for path, sha256 in zip(paths, hashes, strict=True)
-        }
-        for future in synced:
-            future.result()
+    files = (sealer or Sealer()).describe(folder)
     content = {"key": key, **({"run": run} if run else {}), "files": files}
     content["sha256"] = _content_hash(content)
     manifest = folder / MANIFEST
@@ -158,14 +184,18 @@ def publish(staging: Path, final: Path, key: dict[str, Any], run: dict[str, Any]
 
 def remove(folder: Path) -> None:
     """Remove a folder in a way that never leaves half of it under its own name."""
-    if not folder.exists():
-        return
-    if not folder.name.startswith(("_dead-", "_staging")):
-        dead = folder.with_name(f"_dead-{folder.name.removeprefix('_')}")
-        shutil.rmtree(dead, ignore_errors=True)
-        os.rename(folder, dead)
-        folder = dead
-    shutil.rmtree(folder)
+    if folder.exists():
+        shutil.rmtree(put_aside(folder))
+
+
+def put_aside(folder: Path) -> Path:
+    """Take away a folder's own name, so that it may go in any time; the name that it has instead."""
+    if folder.name.startswith(("_dead-", "_staging")):
+        return folder
+    dead = folder.with_name(f"_dead-{folder.name.removeprefix('_')}")
+    shutil.rmtree(dead, ignore_errors=True)
+    os.rename(folder, dead)
+    return dead
 
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:

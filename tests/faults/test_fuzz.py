@@ -216,7 +216,7 @@ def try_output_dir(output_dir: Path) -> Path | None:
             check_contract(found, CONTRACT, allowed=["seed"])
         except UserError as error:
             one_line(error)
-        rotate(output_dir, 1, None, begin_lineage(found))
+        rotate(output_dir, 1, None, begin_lineage(found)).join()
     load_lineage(output_dir)
     find_damage(output_dir / "checkpoint-2")
     return found

@@ -61,8 +61,8 @@ MUTATIONS = {
     ),
     "no fsync of the files": Mutation(
         "turkbert/artifacts.py",
-        "synced = [pool.submit(_sync, path) for path in paths]",
-        "synced = []",
+        "self._pool.submit(_sync, path))",
+        "self._pool.submit(str, path))",
         ORDER + "test_checkpoint_is_on_the_disk_before_it_gets_its_name",
     ),
     "fsync of the folder after the rename": Mutation(

@@ -134,11 +134,11 @@ def test_only_foreign_checkpoints_are_no_reason_to_start_afresh(tiny_dir, prepar
 def test_rotation_takes_branches_given_up_first(output_dir):
     """Went on from step 4: 6 and 8 are given up, and 2 is older, but still of the lineage."""
     lineage = begin_lineage(output_dir / "checkpoint-4")
-    rotate(output_dir, 3, None, lineage)
+    rotate(output_dir, 3, None, lineage).join()
     assert names(output_dir) == ["checkpoint-2", "checkpoint-4", "checkpoint-8"]
-    rotate(output_dir, 1, str(output_dir / "checkpoint-2"), lineage)
+    rotate(output_dir, 1, str(output_dir / "checkpoint-2"), lineage).join()
     assert names(output_dir) == ["checkpoint-2", "checkpoint-4"]
-    rotate(output_dir, 1, None, Lineage())
+    rotate(output_dir, 1, None, Lineage()).join()
     assert names(output_dir) == ["checkpoint-2", "checkpoint-4"]
 
 

@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from pickle import UnpicklingError
+from threading import Thread
 from typing import Any, TypeVar
 
 import torch
@@ -27,7 +28,7 @@ from accelerate.utils import broadcast_object_list
 from safetensors import SafetensorError
 
 import turkbert
-from turkbert.artifacts import find_damage, key_hash, read_manifest, remove, write_json
+from turkbert.artifacts import find_damage, key_hash, put_aside, read_manifest, write_json
 from turkbert.errors import CORRUPT_ARTIFACT, ENVIRONMENT, UserError, is_main_process
 
 logger = logging.getLogger(__name__)
@@ -154,13 +155,24 @@ def find_objection(folder: Path, lineage: Lineage | None = None) -> str | None:
     return find_damage(folder)
 
 
-def rotate(output_dir: Path, limit: int | None, best: str | None, lineage: Lineage) -> None:
+def rotate(output_dir: Path, limit: int | None, best: str | None, lineage: Lineage) -> Thread:
     """Remove the oldest checkpoints over the limit, those of branches given up first, never the best one.
 
     What belongs to other runs is neither counted nor touched.
+
+    Returns:
+        A thread in which gigabytes leave the disk while training goes on; to be joined before the next save. What it
+        cannot remove has no name of a checkpoint any more and is taken away by the next start.
     """
+    aside = [put_aside(path) for path in _surplus(output_dir, limit, best, lineage)]
+    removal = Thread(target=lambda: [shutil.rmtree(path, ignore_errors=True) for path in aside])
+    removal.start()
+    return removal
+
+
+def _surplus(output_dir: Path, limit: int | None, best: str | None, lineage: Lineage) -> list[Path]:
     if limit is None:
-        return
+        return []
     ours = {lineage.run_id, *(parent["run_id"] for parent in lineage.parents)}
     kept = []
     for path in checkpoints(output_dir):
@@ -172,8 +184,7 @@ def rotate(output_dir: Path, limit: int | None, best: str | None, lineage: Linea
         ):
             kept.append((lineage.objection(manifest) is None, _step(path), path))
     limit -= best is not None and Path(best).exists()
-    for *_, path in sorted(kept)[: max(0, len(kept) - max(limit, 1))]:
-        remove(path)
+    return [path for *_, path in sorted(kept)[: max(0, len(kept) - max(limit, 1))]]
 
 
 def tidy(output_dir: Path) -> None:

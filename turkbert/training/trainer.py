@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from operator import itemgetter
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import torch
@@ -22,7 +23,7 @@ from transformers import PreTrainedTokenizerFast, Trainer
 from transformers.trainer_utils import EvalLoopOutput
 
 from turkbert.arguments import PretrainingArguments
-from turkbert.artifacts import num_bytes, staged
+from turkbert.artifacts import Sealer, num_bytes, staged
 from turkbert.data.collator import IGNORED, DataCollatorForPretraining
 from turkbert.errors import UserError, config_error
 from turkbert.model import TurkBertForPreTraining
@@ -90,6 +91,7 @@ class PretrainingTrainer(Trainer):
         self.contract = contract or {}
         self.lineage = lineage or Lineage()
         self._saved_bytes = 0  # of the last checkpoint
+        self._removal: Thread | None = None  # of those before it
         # Trainer counts the labelled tokens of the whole step for us, over micro-batches and processes ...
         self.model_accepts_loss_kwargs = True
         # ... and the loss below is already divided by them.
@@ -105,6 +107,13 @@ class PretrainingTrainer(Trainer):
         half = args.bf16 or args.fp16
         peak = args.peak_tflops * 1e12 if args.peak_tflops else peak_flops(args.device) if half else None
         self.meter = SpeedMeter(sampler, flop, peak)
+
+    def train(self, *args: Any, **kwargs: Any):
+        """As Trainer's; however it ends, nothing is being removed any more."""
+        try:
+            return super().train(*args, **kwargs)
+        finally:
+            self._await_removal()
 
     # ---- data
 
@@ -306,6 +315,7 @@ class PretrainingTrainer(Trainer):
     def _save_checkpoint(self, model, trial) -> None:
         """Write everything beside, hash and sync it, then rename: a checkpoint is whole or not there."""
         started = time.perf_counter()
+        self._await_removal()  # its room may be needed
         self.check_finite()
         self.store_flos()
         output_dir = Path(self.args.output_dir)
@@ -313,16 +323,21 @@ class PretrainingTrainer(Trainer):
         if self.state.best_global_step:
             self.state.best_model_checkpoint = str(output_dir / f"{PREFIX}{self.state.best_global_step}")
         with ExitStack() as stack:
-            folder = final.with_name(f"_staging-{final.name}")
+            folder, sealer = final.with_name(f"_staging-{final.name}"), Sealer()
             with agreed(self.accelerator, final):
                 if self.args.should_save:
                     key = {"step": self.state.global_step, **self.contract}
-                    stack.enter_context(staged(final, key, self.describe_run(), self.checkpoint_bytes()))
-            self._write_checkpoint(folder)
+                    stack.enter_context(staged(final, key, self.describe_run(), self.checkpoint_bytes(), sealer))
+            self._write_checkpoint(folder, sealer)
         if self.args.should_save:
             self._saved_bytes = num_bytes(final)
-            rotate(output_dir, self.args.save_total_limit, self.state.best_model_checkpoint, self.lineage)
+            limit, best = self.args.save_total_limit, self.state.best_model_checkpoint
+            self._removal = rotate(output_dir, limit, best, self.lineage)
         self.meter.aside += time.perf_counter() - started
+
+    def _await_removal(self) -> None:
+        if self._removal is not None:
+            self._removal.join()
 
     def check_finite(self) -> None:
         """Raises: UserError if a weight or a moment of the optimizer is not finite; such a model is worth no file."""
@@ -348,10 +363,10 @@ class PretrainingTrainer(Trainer):
         here = {"stage": stage, "world_size": self.args.world_size}
         return describe_run(self.lineage, self.model.config.to_dict()) | here
 
-    def _write_checkpoint(self, folder: Path) -> None:
+    def _write_checkpoint(self, folder: Path, sealer: Sealer) -> None:
         parts = (
+            lambda: self._save_optimizer_and_scheduler(str(folder)),  # the largest file first, to be sealed meanwhile
             lambda: self.save_model(str(folder), _internal_call=True),
-            lambda: self._save_optimizer_and_scheduler(str(folder)),
             lambda: self._save_scaler(str(folder)),
             lambda: self._save_rng_state(str(folder)),
             lambda: self._save_state(folder),
@@ -359,6 +374,9 @@ class PretrainingTrainer(Trainer):
         for write in parts:
             with agreed(self.accelerator, folder):
                 write()
+            for path in (folder / "optimizer.pt", folder / "model.safetensors"):
+                if self.args.should_save and path.is_file():
+                    sealer.seal(path)
 
     def _save_state(self, folder: Path) -> None:
         if self.args.should_save:
