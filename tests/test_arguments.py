@@ -288,3 +288,12 @@ def test_keys_are_unique_over_the_groups():
 @pytest.mark.parametrize("path", sorted((Path(__file__).parents[1] / "configs").glob("*.json")), ids=lambda p: p.name)
 def test_the_configs_of_the_repository_parse(path):
     parse_args([str(path)])
+
+
+@pytest.mark.parametrize("value", ["tensorboard", ["tensorboard"], ["mlflow", "tensorboard"]])
+def test_one_tracker_or_several(tmp_path, value):
+    config = tmp_path / "c.json"
+    config.write_text(json.dumps({"report_to": value}))
+    names = [value] if isinstance(value, str) else value
+    assert parse_args([str(config)]).setting("report_to") == names
+    assert parse_args(["--report_to", *names]).training().report_to == names

@@ -126,8 +126,7 @@ def _check_folder(name: str, folder: str) -> None:
         raise config_error(name, f"{blocking} is a file", "name a folder")
 
 
-def _check_trackers(report_to: str | list[str] | None) -> None:
-    names = [report_to] if isinstance(report_to, str) else report_to or []
+def _check_trackers(names: list[str]) -> None:
     installed = ("none", "all", *get_available_reporting_integrations())
     for name in names:
         if name not in installed:

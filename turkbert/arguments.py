@@ -128,6 +128,7 @@ class PretrainingArguments(TrainingArguments):
     logging_steps: float = key(50, "log every so many steps")
     logging_nan_inf_filter: bool = key(False, "stock Trainer shows NaN as 0.0; turkbert never does")
     peak_tflops: float | None = key(None, "TFLOP/s of a device, to tell MFU by; empty: from a table of GPUs")
+    report_to: list[str] = key([], "trackers: mlflow, wandb, tensorboard ..., one or several; empty: none")
     hub_strategy: str = key("end", "push at the end; every_save: the model at each save; checkpoint: all of it too")
     license: str | None = key(None, "licence of the model, for its card, e.g. apache-2.0; empty: not stated")
     sample_texts: str | None = key(None, "file of texts with [MASK] and of pairs to predict; empty: the bundled ones")

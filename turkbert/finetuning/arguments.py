@@ -75,6 +75,7 @@ class FinetuningArguments(TrainingArguments):
     metric_for_best_model: str | None = key(None, "that score; empty: the main one of the task")
     logging_steps: float = key(50, "log every so many steps")
     logging_nan_inf_filter: bool = key(False, "stock Trainer shows NaN as 0.0")
+    report_to: list[str] = key([], "trackers: mlflow, wandb, tensorboard ..., one or several; empty: none")
     bf16: bool | None = key(None, "empty: where the device has it natively")
     fp16: bool | None = key(None, "empty: on a GPU without bf16")
     overwrite: bool = key(False, "start afresh over an old run")
