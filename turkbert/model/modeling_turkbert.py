@@ -114,8 +114,8 @@ class TurkBertSelfAttention(nn.Module):
             for projection in (self.query, self.key, self.value)
         )
         name = self.config._attn_implementation
-        if name == "sdpa" and self.training and self.dropout.p and query.device.type == "cpu":
-            name = "eager"  # which SDPA is as well where it drops weights on a CPU, with slow random numbers
+        if name == "sdpa" and self.training and query.device.type == "cpu":
+            name = "eager"  # SDPA's backward pass there is slower in bf16, and with dropout it is eager itself
         attend = ALL_ATTENTION_FUNCTIONS.get_interface(name, eager_attention_forward)
         context, weights = attend(
             self,
