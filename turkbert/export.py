@@ -78,6 +78,8 @@ def export_model(
     Raises:
         UserError: the model cannot be loaded or exported, or the folder holds something else.
     """
+    if not output_dir.name:  # "." or "/": it is written beside its place and then renamed
+        raise config_error(output_dir, "is no folder of its own", "choose another --output_dir")
     manifest = read_manifest(output_dir)
     is_source = output_dir.resolve() == Path(model_name_or_path).expanduser().resolve()
     if is_source or (manifest is not None and "export" not in manifest["key"]):
