@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.script_calls import callable_script, load_script
 from turkbert.console import show
+from turkbert.errors import BAD_CONFIG
 
 SCRIPTS = sorted((Path(__file__).parents[1] / "scripts").glob("*.py"))
 
@@ -35,3 +37,11 @@ def test_a_reader_that_goes_ends_the_output_without_a_word(monkeypatch):
 def test_show(capsys):
     show(f"{number}\n" for number in range(3))
     assert capsys.readouterr().out == "0\n1\n2\n"
+
+
+@pytest.mark.parametrize("port", ["0", "-1", "99999"])
+def test_a_port_that_cannot_be_is_one_line_before_the_model_loads(monkeypatch, capsys, port):
+    with callable_script(load_script("demo"), monkeypatch, capsys) as demo:
+        code, out, err = demo("nowhere", "--port", port)
+    assert (code, out) == (BAD_CONFIG, "")
+    assert err == "turkbert: error: command line: --port is a number from 1 to 65535; see --help\n"
