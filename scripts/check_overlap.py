@@ -10,13 +10,14 @@ from dataclasses import fields as fields_of
 from pathlib import Path
 
 try:
-    from turkbert.arguments import CorpusArguments, _key, parse_keys
+    from turkbert.arguments import CorpusArguments
     from turkbert.console import set_up_script, show
     from turkbert.data.corpus import find_corpus_files
     from turkbert.data.documents import CorpusLedger, read_documents
     from turkbert.data.overlap import NUM_WORDS, SequenceIndex, row_texts
     from turkbert.errors import config_error, user_errors
     from turkbert.finetuning.examples import find_task_files, read_file
+    from turkbert.parsing import key, parse_keys
 except KeyboardInterrupt:  # the libraries take seconds to load
     sys.stderr.write("turkbert: error: interrupted; run the same command again\n")
     sys.exit(130)
@@ -26,8 +27,8 @@ except KeyboardInterrupt:  # the libraries take seconds to load
 class OverlapArguments:
     """What is looked for."""
 
-    task_data: list[str] = _key([], "files, or folders with jsonl, csv or parquet files")
-    num_words: int = _key(NUM_WORDS, "length of a sequence")
+    task_data: list[str] = key([], "files, or folders with jsonl, csv or parquet files")
+    num_words: int = key(NUM_WORDS, "length of a sequence")
 
 
 def main() -> None:

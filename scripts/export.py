@@ -13,8 +13,7 @@ from pathlib import Path
 try:
     from turkbert.console import ToolParser, set_up_script, show
     from turkbert.errors import user_errors
-    from turkbert.export import SPACE, default_dir, export_model, push_export
-    from turkbert.export_formats import FORMATS
+    from turkbert.export import FORMATS, SPACE, default_dir, export_model, push_export
     from turkbert.hub import Destination, check_hub_access
 except KeyboardInterrupt:  # the libraries take seconds to load
     sys.stderr.write("turkbert: error: interrupted; run the same command again\n")

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from transformers import TrainingArguments
 
-from turkbert import arguments
 from turkbert.arguments import GROUPS, REFUSED, PretrainingArguments, parse_args
 from turkbert.errors import BAD_CONFIG, UserError
+from turkbert.parsing import field_default
 
 # Every key of stock TrainingArguments that a run follows. A key that a new transformers brings is in neither this set
 # nor REFUSED: look at what it does, then put it into one of them.
@@ -251,7 +251,7 @@ def test_the_negative_form_is_refused_too():
 @pytest.mark.parametrize("name", sorted(HONOURED - {"debug", "output_dir"}))
 def test_honoured_keys_reach_the_training_arguments(name):
     """Its own default, said on the command line, is taken and kept for the run."""
-    default = arguments.field_default(PretrainingArguments, name)
+    default = field_default(PretrainingArguments, name)
     if default is None or isinstance(default, dict | list):
         default = {"bf16": False, "fp16": False, "tf32": False, "data_seed": 5}.get(name)
         if default is None:
@@ -288,3 +288,12 @@ def test_keys_are_unique_over_the_groups():
 @pytest.mark.parametrize("path", sorted((Path(__file__).parents[1] / "configs").glob("*.json")), ids=lambda p: p.name)
 def test_the_configs_of_the_repository_parse(path):
     parse_args([str(path)])
+
+
+@pytest.mark.parametrize("value", ["tensorboard", ["tensorboard"], ["mlflow", "tensorboard"]])
+def test_one_tracker_or_several(tmp_path, value):
+    config = tmp_path / "c.json"
+    config.write_text(json.dumps({"report_to": value}))
+    names = [value] if isinstance(value, str) else value
+    assert parse_args([str(config)]).setting("report_to") == names
+    assert parse_args(["--report_to", *names]).training().report_to == names

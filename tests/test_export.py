@@ -25,11 +25,10 @@ from transformers import (
 from tests.hub_stand_in import hub  # noqa: F401
 from tests.script_calls import callable_script, load_script
 from tests.tiny_models import model_dirs  # noqa: F401
-from turkbert import export_formats
 from turkbert.artifacts import find_damage, read_manifest
 from turkbert.errors import BAD_CONFIG, BAD_INPUT, CORRUPT_ARTIFACT, ENVIRONMENT, UserError
-from turkbert.export import default_dir, export_model, load_source
-from turkbert.export_onnx import largest_difference
+from turkbert.export import default_dir, export_model, formats, load_source
+from turkbert.export.onnx import largest_difference
 
 TEXT, PAIR = "Akşam olunca denizin üstünde ışıklar yanar.", ("Yağmur başladı.", "Şemsiyemi açtım.")
 TOKENIZER = {"tokenizer.json", "tokenizer_config.json"}
@@ -140,7 +139,7 @@ def test_onnx_of_a_model_with_other_heads(model_dirs, tmp_path):  # noqa: F811
 
 
 def test_onnx_that_computes_something_else_is_refused(onnx_dir, model_dirs, tmp_path, monkeypatch):  # noqa: F811
-    from turkbert import export_onnx
+    from turkbert.export import onnx
 
     class Wrong:
         def __init__(self, session):
@@ -151,7 +150,7 @@ def test_onnx_that_computes_something_else_is_refused(onnx_dir, model_dirs, tmp_
 
     monkeypatch.setattr(torch.onnx, "export", lambda *args, **_: shutil.copy(onnx_dir / "model.onnx", args[2]))
     export_model(model_dirs["checkpoint"], "onnx", tmp_path / "right")
-    monkeypatch.setattr(export_onnx, "largest_difference", lambda outputs, s: largest_difference(outputs, Wrong(s)))
+    monkeypatch.setattr(onnx, "largest_difference", lambda outputs, s: largest_difference(outputs, Wrong(s)))
     with pytest.raises(UserError, match="from PyTorch") as error:
         export_model(model_dirs["checkpoint"], "onnx", tmp_path / "wrong")
     assert error.value.exit_code == ENVIRONMENT and [path.name for path in tmp_path.glob("[!.]*")] == ["right"]
@@ -170,13 +169,13 @@ def test_sentence_transformers_loads_it(model_dirs, tmp_path, layout):  # noqa: 
 
 def test_vectors_that_differ_are_refused(model_dirs, tmp_path, monkeypatch):  # noqa: F811
     pytest.importorskip("sentence_transformers")
-    files = export_formats._sentence_transformers_files
+    files = formats._sentence_transformers_files
 
     def with_cls(longest: int, width: int) -> dict:
         pooling = {"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": False}
         return {**files(longest, width), "1_Pooling/config.json": {"word_embedding_dimension": width, **pooling}}
 
-    monkeypatch.setattr(export_formats, "_sentence_transformers_files", with_cls)
+    monkeypatch.setattr(formats, "_sentence_transformers_files", with_cls)
     with pytest.raises(UserError, match="from those of the pipeline"):
         export_model(model_dirs["stock"], "sentence_transformers", tmp_path / "embedder")
 

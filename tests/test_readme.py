@@ -11,7 +11,7 @@ import pytest
 from tests.pages import README, TUTORIAL, bash_lines, output_block, read, sections, table_rows
 from turkbert import errors
 from turkbert.arguments import GROUPS, REFUSED, PretrainingArguments
-from turkbert.export_formats import FORMATS
+from turkbert.export import FORMATS
 from turkbert.finetuning import arguments as finetuning
 
 ROOT = Path(__file__).parent.parent

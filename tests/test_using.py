@@ -89,7 +89,7 @@ CHECKS = {
 
 
 def test_the_page_names_every_form_and_option():
-    from turkbert.export_formats import FORMATS
+    from turkbert.export import FORMATS
 
     table = PAGE.split("## Exports")[1]
     assert all(f"`--{name}`" in table for name in FORMATS)
@@ -99,6 +99,6 @@ def test_the_page_names_every_form_and_option():
 def test_options_are_those_of_the_scripts():
     options = set(re.findall(r"(?<=[\s`])--(\w+)", PAGE))
     known = "".join((ROOT / "scripts" / f"{name}.py").read_text("utf-8") for name in ("predict", "export"))
-    from turkbert.export_formats import FORMATS
+    from turkbert.export import FORMATS
 
     assert options <= set(re.findall(r'"--(\w+)"', known)) | FORMATS.keys()

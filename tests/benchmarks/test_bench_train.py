@@ -111,6 +111,7 @@ def test_the_better_stock_is_what_counts():
     assert speeds[f"{title}, waiting for data"] == "1.00%"
 
 
+@pytest.mark.slow
 def test_tiny_mode_writes_its_table(tmp_path):
     command = [sys.executable, "benchmarks/bench_train.py", "--tiny", "--windows", "2", "--output", str(tmp_path)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)

@@ -90,7 +90,8 @@ def kill_at_random(folder: Path, seconds: float, rng: random.Random, whom: str) 
 
 
 # R14 rows 39 to 41 and R15
-@pytest.mark.parametrize("num_kills", [1, pytest.param(30, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("num_kills", [1, 30])
 def test_killed_builds_end_in_the_same_rows(whole, tmp_path, num_kills):
     undisturbed, seconds = whole
     rng = random.Random(num_kills)

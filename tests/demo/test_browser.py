@@ -25,6 +25,7 @@ def chromium():
         (pytest.fail if os.environ.get("TURKBERT_NEEDS_BROWSER") == "1" else pytest.skip)(reason)
 
 
+@pytest.mark.slow
 def test_a_visit(chromium, model_dirs, tmp_path):  # noqa: F811
     model = load_model(str(model_dirs["stock"]))
     best, second = fill_blanks(model, TEXT, 2).blanks[0]

@@ -13,7 +13,7 @@ from tests.demo.browser import started_demo
 from tests.test_imports import imported, module_name
 from tests.tiny_models import model_dirs  # noqa: F401
 from turkbert.export import export_model
-from turkbert.export_space import PACKAGES
+from turkbert.export.space import PACKAGES
 
 PACKAGE = Path(__file__).parents[2] / "turkbert"
 HERE = "import os, runpy, turkbert; assert os.path.dirname(turkbert.__path__[0]) == os.getcwd()"

@@ -18,10 +18,11 @@ from hypothesis import HealthCheck, Phase, event, given, settings
 from hypothesis import strategies as st
 
 from tests.training.tiny import TINY
-from turkbert.arguments import _known_keys, parse_args
+from turkbert.arguments import GROUPS, PretrainingArguments, parse_args
 from turkbert.artifacts import MANIFEST, find_damage, write_manifest
 from turkbert.data.documents import CorpusLedger, read_documents
 from turkbert.errors import UserError
+from turkbert.parsing import known_keys
 from turkbert.training.checkpoint import begin_lineage, find_checkpoint, load_lineage, rotate, save_lineage, tidy
 from turkbert.training.contract import check_contract
 
@@ -39,7 +40,7 @@ scalars = (
     | st.sampled_from([0, -1, 2**31, 2**63, 10**400, 1e308, "", " ", "true", "1e-3", "none", "auto", "--seed", "\0"])
 )  # fmt: skip
 values = st.recursive(scalars, lambda v: st.lists(v, max_size=4) | st.dictionaries(st.text(), v, max_size=4))
-keys = st.sampled_from(sorted(_known_keys()))
+keys = st.sampled_from(sorted(known_keys((*GROUPS, PretrainingArguments))))
 
 
 def one_line(error: UserError) -> None:

@@ -23,6 +23,7 @@ from turkbert.model import (
     TurkBertModel,
     modeling_turkbert,
 )
+from turkbert.model.dropout import Dropout
 
 CONFIGS = {
     "default": {},
@@ -71,7 +72,9 @@ def test_pretraining_equals_stock(oracle_pair, batch, pad, overrides, attention,
     assert_same(unlabelled.prediction_logits, expected.prediction_logits)
 
 
-def test_dropout_falls_where_stock_puts_it(oracle_pair, batch):
+def test_dropout_falls_where_stock_puts_it(oracle_pair, batch, monkeypatch):
+    monkeypatch.setattr(modeling_turkbert, "fast_dropout", F.dropout)  # with the numbers that stock draws
+    monkeypatch.setattr(Dropout, "forward", torch.nn.Dropout.forward)
     dropout = {"hidden_dropout_prob": 0.3, "attention_probs_dropout_prob": 0.2}
     ours, stock = oracle_pair(TurkBertForPreTraining, transformers.BertForPreTraining, "eager", **dropout)
     losses = []

@@ -2,6 +2,7 @@
 
 import json
 
+import pytest
 import torch
 
 from tests.training.launch import launch_two
@@ -51,6 +52,7 @@ def test_accumulation_is_exact(tiny_dir, prepared, tmp_path):
     torch.testing.assert_close(split, whole, rtol=1e-5, atol=1e-7)
 
 
+@pytest.mark.slow
 def test_two_processes_are_exact(tiny_dir, prepared, tmp_path):
     one, one_evaluated = split_losses(tiny_dir, prepared, tmp_path / "one", [8, 4], 1)
     two_dir = tmp_path / "two"

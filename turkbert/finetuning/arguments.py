@@ -9,8 +9,9 @@ from typing import Any, Literal
 import torch
 from transformers import TrainingArguments
 
-from turkbert.arguments import _key, choose_precision, field_default, parse_keys
+from turkbert.arguments import choose_precision
 from turkbert.errors import config_error
+from turkbert.parsing import NO_SECRETS, field_default, key, parse_keys
 
 TASKS = ("classification", "token_classification", "question_answering")
 
@@ -19,65 +20,66 @@ TASKS = ("classification", "token_classification", "question_answering")
 class TaskArguments:
     """Which model learns what from which data."""
 
-    task: Literal["classification", "token_classification", "question_answering"] | None = _key(
+    task: Literal["classification", "token_classification", "question_answering"] | None = key(
         None, "what kind of task the data is; each script has its own"
     )
-    model_name_or_path: str | None = _key(None, "folder or Hub id of any encoder")
-    model_revision: str | None = _key(None, "revision of that model on the Hub")
-    attn_implementation: str | None = _key(None, "sdpa, eager ...; empty: eager on a CPU, else transformers' choice")
-    dataset_name: str | None = _key(None, "Hub data set, or a folder of train, validation and test files")
-    dataset_config_name: list[str] = _key([], "configuration of a Hub data set, e.g. mrpc of nyu-mll/glue, or several")
-    dataset_revision: str | None = _key(None, "revision of a Hub data set")
-    train_file: str | None = _key(None, "jsonl, csv or parquet file; jsonl and csv also as .gz, .xz or .zst")
-    validation_file: str | None = _key(None, "the same for validation")
-    test_file: str | None = _key(None, "the same for the test")
-    train_split: str = _key("train", "name of that split of a data set")
-    validation_split: str = _key("validation", "name of that split; where there is none, a part of train is taken")
-    test_split: str = _key("test", "name of that split; where there is none, nothing is tested")
-    validation_fraction: float = _key(0.1, "share of the training rows to validate on where there is no such split")
-    text_columns: list[str] = _key([], "one column, or two of a pair; empty: text, or a usual pair such as sentence1")
-    label_column: str = _key("label", "column of the class or the number to predict")
-    tokens_column: str = _key("tokens", "column of the words of a sentence")
-    tags_column: str | None = _key(None, "column of their tags; empty: tags, ner_tags or pos_tags")
-    problem_type: Literal["single_label_classification", "regression"] | None = _key(
+    model_name_or_path: str | None = key(None, "folder or Hub id of any encoder")
+    model_revision: str | None = key(None, "revision of that model on the Hub")
+    attn_implementation: str | None = key(None, "sdpa, eager ...; empty: eager on a CPU, else transformers' choice")
+    dataset_name: str | None = key(None, "Hub data set, or a folder of train, validation and test files")
+    dataset_config_name: list[str] = key([], "configuration of a Hub data set, e.g. mrpc of nyu-mll/glue, or several")
+    dataset_revision: str | None = key(None, "revision of a Hub data set")
+    train_file: str | None = key(None, "jsonl, csv or parquet file; jsonl and csv also as .gz, .xz or .zst")
+    validation_file: str | None = key(None, "the same for validation")
+    test_file: str | None = key(None, "the same for the test")
+    train_split: str = key("train", "name of that split of a data set")
+    validation_split: str = key("validation", "name of that split; where there is none, a part of train is taken")
+    test_split: str = key("test", "name of that split; where there is none, nothing is tested")
+    validation_fraction: float = key(0.1, "share of the training rows to validate on where there is no such split")
+    text_columns: list[str] = key([], "one column, or two of a pair; empty: text, or a usual pair such as sentence1")
+    label_column: str = key("label", "column of the class or the number to predict")
+    tokens_column: str = key("tokens", "column of the words of a sentence")
+    tags_column: str | None = key(None, "column of their tags; empty: tags, ner_tags or pos_tags")
+    problem_type: Literal["single_label_classification", "regression"] | None = key(
         None, "empty: regression where all labels are floats"
     )
-    max_seq_length: int | None = _key(None, "tokens a row at most; empty: as many as the model takes, up to 512")
-    doc_stride: int = _key(128, "tokens that neighbouring windows of a long context share")
-    max_answer_length: int = _key(30, "tokens of the longest answer")
-    null_score_diff_threshold: float = _key(0.0, "how much better 'no answer' must score than the best answer")
-    max_train_samples: int | None = _key(None, "rows drawn from the training data, the same for every seed")
-    max_validation_samples: int | None = _key(None, "rows drawn from the validation data")
-    max_test_samples: int | None = _key(None, "rows drawn from the test data")
-    class_weights: Literal["none", "balanced"] = _key("none", "balanced: rare classes weigh more in the loss")
-    freeze_encoder: bool = _key(False, "train the head alone: a probe of what the encoder holds")
-    early_stopping_patience: int | None = _key(None, "evaluations without improvement before training stops")
-    bad_rows: Literal["error", "reject"] = _key("error", "what to do with a row that breaks a rule of the task")
+    max_seq_length: int | None = key(None, "tokens a row at most; empty: as many as the model takes, up to 512")
+    doc_stride: int = key(128, "tokens that neighbouring windows of a long context share")
+    max_answer_length: int = key(30, "tokens of the longest answer")
+    null_score_diff_threshold: float = key(0.0, "how much better 'no answer' must score than the best answer")
+    max_train_samples: int | None = key(None, "rows drawn from the training data, the same for every seed")
+    max_validation_samples: int | None = key(None, "rows drawn from the validation data")
+    max_test_samples: int | None = key(None, "rows drawn from the test data")
+    class_weights: Literal["none", "balanced"] = key("none", "balanced: rare classes weigh more in the loss")
+    freeze_encoder: bool = key(False, "train the head alone: a probe of what the encoder holds")
+    early_stopping_patience: int | None = key(None, "evaluations without improvement before training stops")
+    bad_rows: Literal["error", "reject"] = key("error", "what to do with a row that breaks a rule of the task")
 
 
 @dataclass
 class FinetuningArguments(TrainingArguments):
     """TrainingArguments with the usual defaults of fine-tuning, and a precision chosen by device."""
 
-    output_dir: str = _key("out-finetuned", "where checkpoints and the final model go")
-    num_train_epochs: float = _key(3.0, "passes over the training rows")
-    learning_rate: float = _key(5e-5, "peak learning rate")
-    per_device_train_batch_size: int = _key(32, "training rows a device and micro-batch")
-    per_device_eval_batch_size: int = _key(64, "evaluation rows a device and batch")
-    warmup_steps: float = _key(0.1, "steps of linear warm-up; below 1: a share of all steps")
-    weight_decay: float = _key(0.01, "AdamW's decay on all but biases and normalisation")
-    train_sampling_strategy: str = _key("group_by_length", "rows of like length come together: less padding")
-    eval_strategy: str = _key("epoch", "evaluate on validation after each epoch, steps or no")
-    save_strategy: str = _key("epoch", "as eval_strategy")
-    save_total_limit: int | None = _key(1, "checkpoints kept besides the best")
-    load_best_model_at_end: bool = _key(True, "the weights of the best validation score, not the last ones")
-    metric_for_best_model: str | None = _key(None, "that score; empty: the main one of the task")
-    logging_steps: float = _key(50, "log every so many steps")
-    logging_nan_inf_filter: bool = _key(False, "stock Trainer shows NaN as 0.0")
-    bf16: bool | None = _key(None, "empty: where the device has it natively")
-    fp16: bool | None = _key(None, "empty: on a GPU without bf16")
-    overwrite: bool = _key(False, "start afresh over an old run")
-    debug: bool = _key(False, "show the traceback of an error")
+    output_dir: str = key("out-finetuned", "where checkpoints and the final model go")
+    num_train_epochs: float = key(3.0, "passes over the training rows")
+    learning_rate: float = key(5e-5, "peak learning rate")
+    per_device_train_batch_size: int = key(32, "training rows a device and micro-batch")
+    per_device_eval_batch_size: int = key(64, "evaluation rows a device and batch")
+    warmup_steps: float = key(0.1, "steps of linear warm-up; below 1: a share of all steps")
+    weight_decay: float = key(0.01, "AdamW's decay on all but biases and normalisation")
+    train_sampling_strategy: str = key("group_by_length", "rows of like length come together: less padding")
+    eval_strategy: str = key("epoch", "evaluate on validation after each epoch, steps or no")
+    save_strategy: str = key("epoch", "as eval_strategy")
+    save_total_limit: int | None = key(1, "checkpoints kept besides the best")
+    load_best_model_at_end: bool = key(True, "the weights of the best validation score, not the last ones")
+    metric_for_best_model: str | None = key(None, "that score; empty: the main one of the task")
+    logging_steps: float = key(50, "log every so many steps")
+    logging_nan_inf_filter: bool = key(False, "stock Trainer shows NaN as 0.0")
+    report_to: list[str] = key([], "trackers: mlflow, wandb, tensorboard ..., one or several; empty: none")
+    bf16: bool | None = key(None, "empty: where the device has it natively")
+    fp16: bool | None = key(None, "empty: on a GPU without bf16")
+    overwrite: bool = key(False, "start afresh over an old run")
+    debug: bool = key(False, "show the traceback of an error")
 
     def __post_init__(self) -> None:
         self.debug = ""  # stock Trainer's own debug options share the name of our flag
@@ -89,7 +91,7 @@ class FinetuningArguments(TrainingArguments):
 GROUPS = (TaskArguments, FinetuningArguments)
 _METRICS = "scores need whole predictions in their order"
 REFUSED = {
-    "hub_token": "a token never goes into a file or a command line: set HF_TOKEN or run `hf auth login`",
+    "hub_token": NO_SECRETS,
     "hub_strategy": "the finished model is pushed",
     "hub_always_push": "the finished model is pushed",
     "do_train": "the finetune scripts train",

@@ -17,12 +17,12 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from turkbert.arguments import _key, parse_keys, read_json_object
 from turkbert.artifacts import file_hash
 from turkbert.errors import config_error
 from turkbert.finetuning.arguments import GROUPS, REFUSED, FinetuningRun, make_run, parse_finetuning_args
 from turkbert.finetuning.examples import find_files
 from turkbert.finetuning.run import TaskData, build_trainer, prepare_task, train_and_score
+from turkbert.parsing import key, parse_keys, read_json_object
 
 logger = logging.getLogger(__name__)
 
@@ -37,10 +37,10 @@ _NOT_CONTENT = {"output_dir", "seed", "learning_rate", "model_name_or_path", "ov
 class SuiteArguments:
     """Which runs."""
 
-    tasks: list[str] = _key([], "configs beside the suite file, without .json")
-    seeds: list[int] = _key([1, 2, 3, 4, 5], "of the heads and of the order of the rows")
-    learning_rates: list[float] = _key([], "tried at the first seed; empty: each task's own learning_rate")
-    untrained: bool = _key(False, "also the first model's architecture with random weights")
+    tasks: list[str] = key([], "configs beside the suite file, without .json")
+    seeds: list[int] = key([1, 2, 3, 4, 5], "of the heads and of the order of the rows")
+    learning_rates: list[float] = key([], "tried at the first seed; empty: each task's own learning_rate")
+    untrained: bool = key(False, "also the first model's architecture with random weights")
 
 
 @dataclass(frozen=True)

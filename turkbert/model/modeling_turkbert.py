@@ -35,6 +35,7 @@ from transformers.utils.generic import can_return_tuple
 from transformers.utils.output_capturing import capture_outputs
 
 from .configuration_turkbert import TurkBertConfig
+from .dropout import Dropout, fast_dropout
 from .loss import IGNORE_INDEX, labelled_cross_entropy
 
 
@@ -47,7 +48,7 @@ class TurkBertEmbeddings(nn.Module):
         self.position_embeddings = nn.Embedding(config.max_position_embeddings, config.hidden_size)
         self.token_type_embeddings = nn.Embedding(config.type_vocab_size, config.hidden_size)
         self.LayerNorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
-        self.dropout = nn.Dropout(config.hidden_dropout_prob)
+        self.dropout = Dropout(config.hidden_dropout_prob)
 
     def forward(
         self,
@@ -75,16 +76,18 @@ def eager_attention_forward(
     query: torch.Tensor,  # (B, A, T, H / A), as key and value
     key: torch.Tensor,
     value: torch.Tensor,
-    attention_mask: torch.Tensor | None,  # added to the scores
+    attention_mask: torch.Tensor | None,  # added to the scores, or True where they count
     scaling: float,
     dropout: float = 0.0,
     **kwargs: Any,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Attention spelled out (Vaswani et al. 2017, eq. 1): the one implementation that gives its weights."""
     scores = query @ key.transpose(-2, -1) * scaling  # (B, A, T, T)
-    if attention_mask is not None:
+    if attention_mask is not None and attention_mask.dtype == torch.bool:
+        scores = scores.masked_fill(~attention_mask, torch.finfo(scores.dtype).min)
+    elif attention_mask is not None:
         scores = scores + attention_mask
-    weights = F.dropout(scores.softmax(dim=-1), p=dropout, training=module.training)
+    weights = fast_dropout(scores.softmax(dim=-1), dropout, module.training)
     return (weights @ value).transpose(1, 2).contiguous(), weights  # (B, T, A, H / A)
 
 
@@ -101,7 +104,7 @@ class TurkBertSelfAttention(nn.Module):
         self.query = nn.Linear(config.hidden_size, config.hidden_size)
         self.key = nn.Linear(config.hidden_size, config.hidden_size)
         self.value = nn.Linear(config.hidden_size, config.hidden_size)
-        self.dropout = nn.Dropout(config.attention_probs_dropout_prob)
+        self.dropout = Dropout(config.attention_probs_dropout_prob)
 
     def forward(
         self, hidden_states: torch.Tensor, attention_mask: torch.Tensor | None, **kwargs: Any
@@ -110,7 +113,10 @@ class TurkBertSelfAttention(nn.Module):
             projection(hidden_states).unflatten(-1, (-1, self.head_size)).transpose(1, 2)  # (B, A, T, H / A)
             for projection in (self.query, self.key, self.value)
         )
-        attend = ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, eager_attention_forward)
+        name = self.config._attn_implementation
+        if name == "sdpa" and self.training and self.dropout.p and query.device.type == "cpu":
+            name = "eager"  # which SDPA is as well where it drops weights on a CPU, with slow random numbers
+        attend = ALL_ATTENTION_FUNCTIONS.get_interface(name, eager_attention_forward)
         context, weights = attend(
             self,
             query,
@@ -131,7 +137,7 @@ class TurkBertResidual(nn.Module):
         super().__init__()
         self.dense = nn.Linear(in_features, config.hidden_size)
         self.LayerNorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
-        self.dropout = nn.Dropout(config.hidden_dropout_prob)
+        self.dropout = Dropout(config.hidden_dropout_prob)
 
     def forward(self, hidden_states: torch.Tensor, residual: torch.Tensor) -> torch.Tensor:
         return self.LayerNorm(self.dropout(self.dense(hidden_states)) + residual)

@@ -13,7 +13,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from turkbert.errors import ENVIRONMENT, UserError, config_error
-from turkbert.export_onnx import TOLERANCE, missing_package, write_onnx
+from turkbert.export.onnx import TOLERANCE, missing_package, write_onnx
 from turkbert.pipelines import EmbeddingPipeline, max_length
 from turkbert.tokenization import save_tokenizer
 

@@ -1,6 +1,7 @@
-"""A trained BERT in the form that somebody else wants, as a committed folder, and to the Hub if asked.
+"""A model and a form -> a committed folder with card and manifest; such a folder -> a repository of the Hub.
 
     export_model("out", "onnx", Path("out-onnx"))       # model.onnx, tokenizer, card, MANIFEST.json
+    push_export(Path("out-onnx"), Destination("ada/my-bert-onnx"))
 """
 
 import hashlib
@@ -16,8 +17,8 @@ from transformers import PreTrainedModel
 from turkbert import model as models
 from turkbert.artifacts import key_hash, read_manifest, reuse_or_build
 from turkbert.errors import CORRUPT_ARTIFACT, ENVIRONMENT, UserError, config_error
-from turkbert.export_formats import FORMATS, Format, Source
-from turkbert.export_space import space_hash, write_space
+from turkbert.export.formats import FORMATS, Format, Source
+from turkbert.export.space import space_hash, write_space
 from turkbert.hub import Destination, brief, is_public, push_files
 from turkbert.model import load_stock, load_stock_config, to_stock
 from turkbert.prediction import model_errors

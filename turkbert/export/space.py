@@ -10,7 +10,7 @@ from pathlib import Path
 
 from turkbert.demo.curves import CurvePictures, find_curves
 from turkbert.errors import config_error
-from turkbert.export_formats import Source, write_stock
+from turkbert.export.formats import Source, write_stock
 
 CODE = (".py", ".jinja", ".css")  # of the package; the bundled sample stays
 PACKAGES = [  # a test compares them with the imports
