@@ -197,6 +197,7 @@ def test_limits_themselves_are_right(tmp_path, settings):
         ({"tokenizer_dir": "data/report/x"}, "tokenizer_dir"), ({"output_dir": "data/block_64"}, "output_dir"),
         ({"output_dir": "data/../data/documents"}, "output_dir"), ({"output_dir": "data/random_words/"}, "output_dir"),
         ({"output_dir": "tokenizer"}, "output_dir"), ({"output_dir": "tokenizer/out"}, "output_dir"),
+        ({"output_dir": "."}, "output_dir"), ({"output_dir": "out/.."}, "output_dir"),
         ({"data_dir": "tokenizer"}, "data_dir"), ({"data_dir": "tokenizer/data"}, "data_dir"),
         ({"data_dir": "file"}, "data_dir"), ({"output_dir": "file/x"}, "output_dir"),
         ({"tokenizer_dir": "link/tokens"}, "tokenizer_dir"),

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from transformers import (
     AutoConfig,
@@ -219,6 +220,16 @@ def test_where_no_folder_can_be_is_one_line(export, model_dirs, tmp_path, monkey
     code, out, err = export(model_dirs["stock"], "--stock", "--output_dir", place, "--overwrite")
     assert (code, out) == (BAD_CONFIG, "") and re.fullmatch(r"turkbert: error: .+; choose another .+\n", err)
     assert (tmp_path / "afile").read_text() == "ten years"
+
+
+def test_a_full_disk_is_one_line_and_leaves_nothing(export, model_dirs, tmp_path, monkeypatch):  # noqa: F811
+    def fill_the_disk(*_args, **_options):
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr(BertForPreTraining, "save_pretrained", fill_the_disk)
+    code, out, err = export(model_dirs["stock"], "--stock", "--output_dir", tmp_path / "x")
+    assert (code, out) == (ENVIRONMENT, "") and re.fullmatch(r"turkbert: error: .+ the disk is too full: .+\n", err)
+    assert [path.name for path in tmp_path.iterdir() if not path.name.startswith(".")] == []
 
 
 def test_a_run_s_output_folder_is_never_replaced(model_dirs, tmp_path, sample_dir, sample_prepared):  # noqa: F811

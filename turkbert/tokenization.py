@@ -26,7 +26,7 @@ from tqdm.auto import tqdm
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 from transformers.utils import cached_file
 
-from turkbert.errors import UserError, config_error
+from turkbert.errors import BAD_INPUT, ENVIRONMENT, UserError, config_error
 from turkbert.hub_ids import is_hub_id
 
 logger = logging.getLogger(__name__)
@@ -137,8 +137,11 @@ def load_tokenizer(name_or_path: str | os.PathLike, revision: str | None = None)
         name = str(path)
     elif not is_hub_id(name, bare=True):
         raise UserError(name, "no such folder", "give a folder or a Hub id (organisation/name)")
+    exit_code = BAD_INPUT
     try:
-        options = {"revision": revision, "local_files_only": is_folder or not _is_reachable(name, revision)}
+        if not is_folder and not _is_reachable(name, revision):
+            exit_code = ENVIRONMENT
+        options = {"revision": revision, "local_files_only": is_folder or exit_code == ENVIRONMENT}
         # Read before transformers acts on it; None where there is none.
         config_file = cached_file(
             name, "tokenizer_config.json", _raise_exceptions_for_missing_entries=False, **options
@@ -154,7 +157,7 @@ def load_tokenizer(name_or_path: str | os.PathLike, revision: str | None = None)
         mend = f"check the id and the network, or write ./{name} for a folder that is to be made"
         mend = "check its tokenizer files" if is_folder else mend
         reason = str(error).partition("\n")[0].strip(" .:")
-        raise UserError(name, f"no tokenizer could be loaded ({reason})", mend) from error
+        raise UserError(name, f"no tokenizer could be loaded ({reason})", mend, exit_code) from error
     return _require_wordpiece(name, tokenizer)
 
 
