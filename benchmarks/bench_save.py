@@ -4,8 +4,9 @@
 
 Two arms take turns in one process. `bare` writes the weights with safetensors and the optimizer with torch.save, syncs
 both, and removes those of its last turn. `turkbert` is the trainer's own save: checks, the same two files and the
-small ones, their hashes, fsync, manifest, rename, and rotation, which removes the checkpoint before. Prints medians,
-and the time that hashing all files takes by itself.
+small ones, their hashes, fsync, manifest, rename; the checkpoint before is removed while training would go on.
+Prints medians, the fastest turns (memory that a machine hands out for the first time can make a turn three times as
+long), and the time that hashing all files takes by itself.
 """
 
 import argparse
@@ -104,6 +105,7 @@ def main() -> None:
             trainer.state.global_step = number + 1
             bare = seconds(save_bare, trainer, folder / "bare")
             committed = seconds(save_committed, trainer, folder / "out")
+            trainer._await_removal()  # the other arm's turn does not pay for it
             (checkpoint,) = checkpoints(folder / "out")
             started = time.perf_counter()
             assert find_damage(checkpoint) is None
@@ -112,12 +114,17 @@ def main() -> None:
                 times[name] += [value] * (number > 0)  # the first turn warms up
         num_bytes = sum(path.stat().st_size for path in checkpoint.iterdir())
         medians = {name: statistics.median(values) for name, values in times.items()}
+        fastest = {name: min(values) for name, values in times.items()}
         report = {
             "checkpoint_bytes": num_bytes,
             "threads": torch.get_num_threads(),
             "seconds": times,
             "medians": medians,
-            "added_seconds": medians["turkbert"] - medians["bare"],
+            "fastest": fastest,
+            "added_seconds": {
+                "median": medians["turkbert"] - medians["bare"],
+                "fastest": fastest["turkbert"] - fastest["bare"],
+            },
         }
         sys.stdout.write(json.dumps(report, indent=1) + "\n")
     finally:
