@@ -32,7 +32,10 @@ def parse() -> Namespace:
     parser = ToolParser(__doc__)
     parser.add_argument("model", metavar="MODEL", help="a folder or a Hub id")
     parser.add_argument("--port", type=int, help="where to answer; the first free one from 7860 on if left out")
-    return parser.parse_args()
+    args = parser.parse_args()
+    if args.port is not None and not 1 <= args.port <= 65535:
+        parser.error("--port is a number from 1 to 65535")
+    return args
 
 
 if __name__ == "__main__":

@@ -29,7 +29,8 @@ def parse() -> Namespace:
     help_space = "a Hugging Face Space: the web demo with the model"
     form.add_argument("--space", dest="form", action="store_const", const=SPACE, help=help_space)
     parser.add_argument("--output_dir", type=Path, help="the folder to write (MODEL-FORM)")
-    parser.add_argument("--overwrite", action="store_true", help="replace another export")
+    overwrite = {"nargs": "?", "choices": ("true", "false"), "const": "true", "default": "false"}
+    parser.add_argument("--overwrite", **overwrite, help="replace another export")
     parser.add_argument("--push_to_hub", action="store_true", help="upload the folder's files")
     parser.add_argument("--hub_model_id", metavar="ID", help="name or owner/name on the Hub (the folder's name)")
     parser.add_argument("--hub_revision", metavar="BRANCH", help="a branch other than main")
@@ -49,7 +50,7 @@ def main() -> None:
         name = args.hub_model_id or folder.resolve().name
         if args.push_to_hub:
             check_hub_access(name)
-        export_model(args.model, args.form, folder, args.overwrite, args.hub_model_id)
+        export_model(args.model, args.form, folder, args.overwrite == "true", args.hub_model_id)
         show([f"{folder} holds {args.model} as {args.form}\n"])
         if args.push_to_hub:
             to = Destination(name, private=args.hub_private_repo == "true", revision=args.hub_revision)

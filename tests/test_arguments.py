@@ -197,6 +197,7 @@ def test_limits_themselves_are_right(tmp_path, settings):
         ({"tokenizer_dir": "data/report/x"}, "tokenizer_dir"), ({"output_dir": "data/block_64"}, "output_dir"),
         ({"output_dir": "data/../data/documents"}, "output_dir"), ({"output_dir": "data/random_words/"}, "output_dir"),
         ({"output_dir": "tokenizer"}, "output_dir"), ({"output_dir": "tokenizer/out"}, "output_dir"),
+        ({"output_dir": "."}, "output_dir"), ({"output_dir": "out/.."}, "output_dir"),
         ({"data_dir": "tokenizer"}, "data_dir"), ({"data_dir": "tokenizer/data"}, "data_dir"),
         ({"data_dir": "file"}, "data_dir"), ({"output_dir": "file/x"}, "output_dir"),
         ({"tokenizer_dir": "link/tokens"}, "tokenizer_dir"),
@@ -297,3 +298,16 @@ def test_one_tracker_or_several(tmp_path, value):
     names = [value] if isinstance(value, str) else value
     assert parse_args([str(config)]).setting("report_to") == names
     assert parse_args(["--report_to", *names]).training().report_to == names
+
+
+def test_help_says_what_for_before_the_keys_and_their_defaults_without_refused_ones(capsys):
+    with pytest.raises(SystemExit):
+        parse_args(["--help"], description="Reads texts.\n\n    python scripts/x.py configs/small.json\n")
+    said = " ".join(capsys.readouterr().out.split("\n")[0:5])
+    assert said.index("[CONFIG.json] [--key value ...]") < said.index("Reads texts.") < said.index("    python scri")
+    with pytest.raises(SystemExit):
+        parse_args(["--help"])
+    said = " ".join(capsys.readouterr().out.split())
+    for words in ("peak learning rate (0.0001)", "(I -> ı, İ -> i) (true)", "in their order (0.9 0.1)", "(cosine)"):
+        assert words in said
+    assert "--hub_model_id" in said and not any(f"--{name} " in said for name in REFUSED)

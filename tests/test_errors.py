@@ -28,6 +28,9 @@ CASES = [
         4,
         "out: Permission denied; make room or grant access, then run again",
     ),
+    (NotADirectoryError(errno.ENOTDIR, "no", "a.txt/out"), 3, "a.txt/out: Not a directory; choose another path"),
+    (FileExistsError(errno.EEXIST, "no", "a.txt"), 3, "a.txt: File exists; choose another path"),
+    (OSError(errno.ENAMETOOLONG, "no", "aaa"), 3, "aaa: File name too long; choose another path"),
 ]
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from transformers import (
     AutoConfig,
@@ -201,7 +202,8 @@ def test_the_same_export_is_found_another_is_not_replaced_unasked(export, model_
     assert (out / "MANIFEST.json").stat().st_mtime_ns == before
     code, _, err = export(model_dirs["stock"], "--bf16", "--output_dir", out)
     assert code == BAD_CONFIG and 'made with export "stock", now "bf16"' in err
-    assert export(model_dirs["stock"], "--bf16", "--output_dir", out, "--overwrite")[0] == 0
+    assert "--overwrite true" in err  # as it is typed in all other scripts
+    assert export(model_dirs["stock"], "--bf16", "--output_dir", out, "--overwrite", "true")[0] == 0
     assert AutoConfig.from_pretrained(out).dtype == torch.bfloat16
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("ten years")
@@ -209,6 +211,25 @@ def test_the_same_export_is_found_another_is_not_replaced_unasked(export, model_
         code, _, err = export(model_dirs["stock"], "--stock", "--output_dir", folder, "--overwrite")
         assert code == BAD_CONFIG and re.fullmatch(r"turkbert: error: .+\n", err)
     assert (tmp_path / "mine" / "thesis.txt").exists()
+
+
+@pytest.mark.parametrize("place", [".", "afile", "afile/x"])
+def test_where_no_folder_can_be_is_one_line(export, model_dirs, tmp_path, monkeypatch, place):  # noqa: F811
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "afile").write_text("ten years")
+    code, out, err = export(model_dirs["stock"], "--stock", "--output_dir", place, "--overwrite")
+    assert (code, out) == (BAD_CONFIG, "") and re.fullmatch(r"turkbert: error: .+; choose another .+\n", err)
+    assert (tmp_path / "afile").read_text() == "ten years"
+
+
+def test_a_full_disk_is_one_line_and_leaves_nothing(export, model_dirs, tmp_path, monkeypatch):  # noqa: F811
+    def fill_the_disk(*_args, **_options):
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr(BertForPreTraining, "save_pretrained", fill_the_disk)
+    code, out, err = export(model_dirs["stock"], "--stock", "--output_dir", tmp_path / "x")
+    assert (code, out) == (ENVIRONMENT, "") and re.fullmatch(r"turkbert: error: .+ the disk is too full: .+\n", err)
+    assert [path.name for path in tmp_path.iterdir() if not path.name.startswith(".")] == []
 
 
 def test_a_run_s_output_folder_is_never_replaced(model_dirs, tmp_path, sample_dir, sample_prepared):  # noqa: F811

@@ -34,7 +34,9 @@ ROOMS = {
     "export.onnx": {"errors"},
     "export.formats": {"export.onnx", "pipelines"} | GROUND,
     "export.space": {"export.formats", "demo.curves"} | GROUND,
-    "export.folder": {"export.formats", "export.space", "prediction", "model", "training.model_card"} | GROUND,
+    "export.folder": {"export.formats", "export.space", "prediction", "model"}
+    | {"training.checkpoint", "training.model_card"}
+    | GROUND,
     "training": {"data", "model", "pipelines"} | GROUND,
     "demo": {"pipelines", "prediction", "training.metrics_file", "training.plots"} | GROUND,
     "finetuning": {"training.model_card", "data.raw_text"} | GROUND,

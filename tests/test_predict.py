@@ -1,8 +1,10 @@
 """scripts/predict.py as a user types it, and the library's functions under it; mistakes are one line."""
 
+import json
 import logging
 import re
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -70,6 +72,7 @@ def test_vectors_of_a_file(predict, model_dirs, tmp_path, ending):  # noqa: F811
     (tmp_path / "texts.txt").write_text("\n".join(lines) + "\n", "utf-8")
     output = tmp_path / f"vectors.{ending}"
     output.write_text("an older file")
+    (tmp_path / f"_{output.name}").write_text("somebody's own")
     code, out, err = predict(
         model_dirs["stock"], "--embed", "--file", tmp_path / "texts.txt", "--output", output, "--batch_size", 2
     )
@@ -85,7 +88,7 @@ def test_vectors_of_a_file(predict, model_dirs, tmp_path, ending):  # noqa: F811
         vectors = np.array(table.column("embedding").to_pylist(), np.float32)
     assert vectors.dtype == np.float32
     np.testing.assert_allclose(vectors, expected, atol=1e-5)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["texts.txt", output.name]
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["texts.txt", output.name, f"_{output.name}"])
 
 
 def test_chunks_do_not_show(model_dirs, tmp_path, monkeypatch):  # noqa: F811
@@ -128,7 +131,8 @@ def test_long_texts_are_cut_and_counted(model_dirs, caplog):  # noqa: F811
 
 
 WRONG = {
-    "no mask": (["--fill_mask", "Bir iki."], BAD_INPUT, "text 1: there is no [MASK]"),
+    "no mask": (["--fill_mask", "Bir iki."], BAD_INPUT, "text 1: there is no [MASK]; put"),
+    "bytes typed": (["--embed", "\udcfe\udcf0"], BAD_INPUT, "text 1: is not UTF-8; set the terminal"),
     "pair to fill": (["--fill_mask", "--file", "{texts}"], BAD_INPUT, "text 3: is a pair"),
     "no pair": (["--next_sentence", "Bir."], BAD_INPUT, "text 1: is no pair; give two texts"),
     "three texts": (["--embed", "Bir.", "İki.", "Üç."], BAD_CONFIG, "3 texts are typed and no file is named"),
@@ -140,6 +144,7 @@ WRONG = {
     "tabs": (["--embed", "--file", "{tabs}"], BAD_INPUT, "tabs.txt:2: 2 tabs in a line"),
     "ending": (["--embed", "Bir.", "--output", "a.csv"], BAD_CONFIG, "a.csv: embeddings are written as .npy or"),
     "folder": (["--embed", "Bir.", "--output", "nowhere/a.npy"], BAD_CONFIG, "there is no folder nowhere"),
+    "output is a folder": (["--embed", "Bir.", "--output", "{folder}"], BAD_CONFIG, "is a folder; name a file"),
     "top_k": (["--fill_mask", "[MASK]", "--top_k", "0"], BAD_CONFIG, "top_k: 0 is out of range; 1 to 2000"),
     "batch": (["--embed", "Bir.", "--batch_size", "0"], BAD_CONFIG, "batch_size: 0 is out of range"),
     "output of words": (["--fill_mask", "[MASK]", "--output", "a.npy"], BAD_CONFIG, "goes with --embed"),
@@ -160,6 +165,8 @@ def test_a_mistake_is_one_line(predict, model_dirs, tmp_path, name):  # noqa: F8
     }.items():
         places[kind] = tmp_path / f"{kind}.txt"
         places[kind].write_bytes(content)
+    places["folder"] = tmp_path / "folder.npy"
+    places["folder"].mkdir()
     code, out, err = predict(model_dirs["stock"], *(argument.format(**places) for argument in arguments))
     assert (code, out) == (expected_code, "")
     assert re.fullmatch(r"turkbert: error: .+\n", err) and message in err
@@ -185,6 +192,35 @@ def test_models_that_cannot_are_refused(predict, model_dirs, tmp_path, sample_te
     larger = shutil.copytree(model_dirs["stock"], tmp_path / "larger")
     save_tokenizer(train_tokenizer(sample_texts, vocab_size=2500), larger)
     assert "the tokenizer has 2500 tokens, the model 2000" in refusal(larger, *words)[1]
+
+
+def change_config(folder: Path, **changes: object) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, **changes}))
+
+
+BROKEN = {  # what a config.json says: (the code, a part of the line)
+    "one layer more": ({"num_hidden_layers": 3}, CORRUPT_ARTIFACT, "its weights lack bert.encoder.layer.2."),
+    "another width": ({"hidden_size": 16}, CORRUPT_ARTIFACT, "their shapes are not those of its config.json"),
+    "no such function": ({"hidden_act": "gelluu"}, CORRUPT_ARTIFACT, "cannot be used (KeyError: 'gelluu')"),
+    "a gpt2": ({"model_type": "gpt2"}, BAD_INPUT, "for this kind of AutoModel: AutoModelForMaskedLM; name a folder"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_config_that_is_not_the_model_s_is_one_short_line(predict, model_dirs, tmp_path, name):  # noqa: F811
+    changes, expected_code, message = BROKEN[name]
+    folder = shutil.copytree(model_dirs["stock"], tmp_path / "model")
+    change_config(folder, **changes)
+    code, out, err = predict(folder, "--fill_mask", "Bir [MASK].")
+    assert (code, out) == (expected_code, "")
+    assert re.fullmatch(r"turkbert: error: .{,400}\n", err) and message in err
+
+
+def test_an_empty_folder_has_no_vocabulary(predict, tmp_path):
+    code, _, err = predict(tmp_path, "--fill_mask", "Bir [MASK].")
+    assert code == BAD_INPUT
+    assert err.endswith(": no vocabulary there; give a folder or Hub id with tokenizer.json or vocab.txt\n")
 
 
 def test_read_texts_keeps_lines_and_what_looks_like_one(tmp_path):

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.script_calls import callable_script, load_script
 from turkbert.console import show
+from turkbert.errors import BAD_CONFIG
 
 SCRIPTS = sorted((Path(__file__).parents[1] / "scripts").glob("*.py"))
 
@@ -32,6 +34,27 @@ def test_a_reader_that_goes_ends_the_output_without_a_word(monkeypatch):
         stdout.write("at the exit\n")
 
 
+# What the terminal of a script is: redirections of a shell and the environment, and what comes out.
+TERMINALS = {"latin5": ({"PYTHONIOENCODING": "iso8859-9"}, "", "ığ \\u2192\n"), "no stdout": ({}, ">&-", "")}
+
+
+@pytest.mark.parametrize("name", TERMINALS)
+def test_a_poor_terminal_costs_letters_and_no_traceback(name):
+    environment, redirection, output = TERMINALS[name]
+    code = "from turkbert.console import *; set_up_script(); show([chr(305) + chr(287) + ' ' + chr(8594) + chr(10)])"
+    command = f'"{sys.executable}" -c "{code}" {redirection}'
+    done = subprocess.run(command, shell=True, capture_output=True, env={**os.environ, **environment})
+    assert (done.returncode, done.stdout.decode("iso8859-9"), done.stderr) == (0, output, b"")
+
+
 def test_show(capsys):
     show(f"{number}\n" for number in range(3))
     assert capsys.readouterr().out == "0\n1\n2\n"
+
+
+@pytest.mark.parametrize("port", ["0", "-1", "99999"])
+def test_a_port_that_cannot_be_is_one_line_before_the_model_loads(monkeypatch, capsys, port):
+    with callable_script(load_script("demo"), monkeypatch, capsys) as demo:
+        code, out, err = demo("nowhere", "--port", port)
+    assert (code, out) == (BAD_CONFIG, "")
+    assert err == "turkbert: error: command line: --port is a number from 1 to 65535; see --help\n"

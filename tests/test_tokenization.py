@@ -16,7 +16,7 @@ from tokenizers import Tokenizer, models, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from turkbert import tokenization
-from turkbert.errors import BAD_CONFIG, UserError
+from turkbert.errors import BAD_CONFIG, ENVIRONMENT, UserError
 from turkbert.tokenization import (
     SPECIAL_TOKENS,
     load_tokenizer,
@@ -302,8 +302,10 @@ def test_a_path_with_a_typo_never_goes_to_the_network(tmp_path, monkeypatch, nam
 
 def test_what_the_hub_does_not_give_is_one_line(monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(UserError, match="no-such-organisation/no-such-tokenizer: .*; check the id and the network"):
+    message = "no-such-organisation/no-such-tokenizer: .*; check the id and the network"
+    with pytest.raises(UserError, match=message) as refusal:
         load_tokenizer("no-such-organisation/no-such-tokenizer")
+    assert refusal.value.exit_code == ENVIRONMENT
 
 
 @pytest.mark.parametrize(

@@ -100,6 +100,8 @@ def _check_folders(settings: Settings) -> None:
     folders = {name: settings[name] for name in ("output_dir", "data_dir", "tokenizer_dir")}
     for name, folder in folders.items():
         _check_folder(name, folder)
+    if Path(folders["output_dir"]).name in ("", ".."):  # its lock and its older self stand beside it
+        raise config_error("output_dir", f"{folders['output_dir']!r} is no folder of its own", "name one")
     paths = {name: Path(folder).resolve() for name, folder in folders.items()}
     data_dir, tokenizer_dir = paths["data_dir"], paths["tokenizer_dir"]
     for name in ("output_dir", "tokenizer_dir"):

@@ -2,6 +2,7 @@
 
 import argparse
 import gc
+import io
 import logging
 import os
 import sys
@@ -31,7 +32,14 @@ class ToolParser(argparse.ArgumentParser):
 
 
 def set_up_script() -> None:
-    """turkbert's own events to stderr, of the libraries warnings only; what was imported is no garbage."""
+    """turkbert's own events to stderr, of the libraries warnings only; what was imported is no garbage.
+
+    A letter that the terminal's encoding lacks is written as its number, and without a stdout nothing is.
+    """
+    if sys.stdout is None:  # closed with >&-
+        sys.stdout = open(os.devnull, "w")
+    elif isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
     # Else each worker copies the pages of all imported modules to look for garbage, and the exit takes two seconds.
     gc.freeze()
     redact_logs()

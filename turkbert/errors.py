@@ -24,6 +24,9 @@ INTERRUPTED = 130
 
 logger = logging.getLogger(__name__)
 
+_ROOM_OR_ACCESS = (errno.ENOSPC, errno.EACCES, errno.EPERM, errno.EROFS, errno.EDQUOT)
+_IMPOSSIBLE_PATH = (errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP)  # a file for a folder
+
 
 class UserError(Exception):
     """Something the user can mend, said in one line.
@@ -88,10 +91,13 @@ def user_errors(debug: bool = False, output_dir: str | os.PathLike | None = None
         reason = f"environment: {error}; install it, or leave out the setting that asks for it"
         _finish(reason, ENVIRONMENT, debug, output_dir)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EACCES, errno.EPERM, errno.EROFS, errno.EDQUOT):
+        if error.errno in _ROOM_OR_ACCESS:
+            mend, exit_code = "make room or grant access, then run again", ENVIRONMENT
+        elif error.errno in _IMPOSSIBLE_PATH and error.filename:
+            mend, exit_code = "choose another path", BAD_CONFIG
+        else:
             raise
-        reason = f"{error.filename or 'disk'}: {os.strerror(error.errno)}; make room or grant access, then run again"
-        _finish(reason, ENVIRONMENT, debug, output_dir)
+        _finish(f"{error.filename or 'disk'}: {os.strerror(error.errno)}; {mend}", exit_code, debug, output_dir)
 
 
 def _finish(message: str, exit_code: int, debug: bool, output_dir: str | os.PathLike | None) -> None:

@@ -66,7 +66,7 @@ def parse_keys(
         UserError: with exit code 3, naming the key and, where it is unknown, the nearest known one.
     """
     extra = extra or {}
-    parser = _make_parser(groups, description, extra)
+    parser = _make_parser(groups, refused, description, extra)
     argv = _complete_flags(sys.argv[1:] if argv is None else argv, extra)
     _refuse((word[2:].split("=")[0] for word in argv if word.startswith("--")), refused)  # whatever the value
     namespace, unknown = parser.parse_known_args(argv)
@@ -89,15 +89,30 @@ class _Parser(HfArgumentParser):
         raise config_error("command line", message, "see --help")
 
 
-def _make_parser(groups: Groups, description: str | None, extra: dict[str, Any]) -> _Parser:
-    parser = _Parser([*groups], description=description, allow_abbrev=False)
+def _make_parser(
+    groups: Groups, refused: dict[str, str], description: str | None, extra: dict[str, Any]
+) -> _Parser:
+    usage = "%(prog)s [CONFIG.json] [--key value ...]"  # argparse itself would name all keys first
+    form = argparse.RawDescriptionHelpFormatter
+    parser = _Parser([*groups], description=description, usage=usage, formatter_class=form, allow_abbrev=False)
     parser.add_argument("config", nargs="?", metavar="CONFIG.json", help="flat JSON file of the keys below")
     for name, default in extra.items():
         flag = {"type": string_to_bool, "nargs": "?", "const": True}
         parser.add_argument(f"--{name}", **(flag if isinstance(default, bool) else {"type": type(default)}))
     for action in parser._actions:  # the dataclasses hold the defaults; the namespace holds what was given
+        if action.dest in refused:
+            action.help = argparse.SUPPRESS
+        elif action.help and action.nargs != 0 and action.default not in (None, "", []):
+            action.help += f" ({_shown(action.default)})".replace("%", "%%")
         action.default = argparse.SUPPRESS
     return parser
+
+
+def _shown(default: Any) -> str:
+    """A default as it is typed."""
+    if isinstance(default, list):
+        return " ".join(map(str, default))
+    return str(default).lower() if isinstance(default, bool) else str(getattr(default, "value", default))
 
 
 def _complete_flags(argv: list[str], extra: dict[str, Any]) -> list[str]:

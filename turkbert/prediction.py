@@ -59,6 +59,8 @@ def load_pipeline(
     (auto_class,) = PIPELINE_REGISTRY.check_task(task)[1]["pt"]
     model, missing = _load_model(auto_class, name)
     if missing := [part for part in missing if task == NEXT_SENTENCE or "pooler" not in part]:
+        if of_encoder := [part for part in missing if _is_of_encoder(model, part)]:
+            raise UserError(name, f"its weights lack {of_encoder[0]}", "get the model anew", CORRUPT_ARTIFACT)
         mend = "use a model that was trained for it, as the output folder of a run holds one"
         raise MissingHead(name, f"this model has no head for {task} (no {missing[0]})", mend)
     if len(tokenizer) > model.config.vocab_size:
@@ -67,28 +69,43 @@ def load_pipeline(
     return transformers.pipeline(task, model=model, tokenizer=tokenizer, batch_size=batch_size, **parameters)
 
 
+def _is_of_encoder(model: Any, parameter: str) -> bool:
+    """False for what a task puts on top; the pooler counts as that, for many models are saved without."""
+    is_encoder = not hasattr(model, model.base_model_prefix) or parameter.startswith(f"{model.base_model_prefix}.")
+    return is_encoder and "pooler" not in parameter
+
+
 def _load_model(auto_class: Any, name: str) -> tuple[Any, list[str]]:
     """The model and the names of the parameters that its files lack."""
-    verbosity = transformers.logging.get_verbosity()
-    transformers.logging.set_verbosity_error()  # of the heads that the task leaves out it would print a table
-    try:
-        with model_errors(name):
-            model, info = auto_class.from_pretrained(name, output_loading_info=True, trust_remote_code=False)
-    finally:
-        transformers.logging.set_verbosity(verbosity)
+    with model_errors(name):
+        model, info = auto_class.from_pretrained(name, output_loading_info=True, trust_remote_code=False)
     return model, sorted(info["missing_keys"])
 
 
 @contextmanager
 def model_errors(name: str) -> Iterator[None]:
-    """Refuse, as a UserError, a model that is not there, is no BERT, or is broken."""
+    """Refuse, as a UserError, a model that is not there, is no BERT, or is broken; transformers itself stays silent.
+
+    It would print a table of the heads that a task leaves out, and of all weights of a broken file.
+    """
+    verbosity = transformers.logging.get_verbosity()
+    transformers.logging.set_verbosity_error()
     try:
         yield
     except (ValueError, OSError) as error:
-        raise UserError(name, str(error).rstrip("."), "name a folder or Hub id of a BERT") from error
+        # Of a model of another kind transformers names every class that it knows.
+        reason = str(error).removeprefix(f"{name}: ").partition("\nModel type should be one of")[0].rstrip(".")
+        raise UserError(name, reason, "name a folder or Hub id of a BERT") from error
     except (SafetensorError, UnpicklingError, EOFError, RuntimeError) as error:
         reason = str(error).partition(". ")[0] or type(error).__name__
+        if "ignore_mismatched_sizes" in reason:  # a hint for who calls transformers
+            reason = "their shapes are not those of its config.json"
         raise UserError(name, f"its weights cannot be read ({reason})", "get it anew", CORRUPT_ARTIFACT) from error
+    except (AttributeError, KeyError, TypeError) as error:
+        reason = f"its config.json cannot be used ({type(error).__name__}: {error})"
+        raise UserError(name, reason, "get it anew", CORRUPT_ARTIFACT) from error
+    finally:
+        transformers.logging.set_verbosity(verbosity)
 
 
 def fill_masks(pipe: Pipeline, texts: Sequence[Text], top_k: int = 5) -> list[list[list[dict[str, Any]]]]:
@@ -105,8 +122,8 @@ def fill_masks(pipe: Pipeline, texts: Sequence[Text], top_k: int = 5) -> list[li
         if not isinstance(text, str):
             raise UserError(f"text {number}", "is a pair", "give one text at a time, without a tab")
         if pipe.tokenizer.mask_token_id not in pipe.tokenizer(text, **cut)["input_ids"]:
-            what = f"there is no {mask} within its first {limit} tokens"
-            raise UserError(f"text {number}", what, f"put {mask} where a word is missing")
+            within = f" within its first {limit} tokens" if mask in text else ""
+            raise UserError(f"text {number}", f"there is no {mask}{within}", f"put {mask} where a word is missing")
     warn_of_long(pipe, texts)
     results = pipe(list(texts), top_k=top_k, tokenizer_kwargs=cut)
     results = [results] if len(texts) == 1 else results  # transformers takes a list of one apart
@@ -147,7 +164,8 @@ def gather_texts(typed: list[str], path: Path | None, as_pair: bool = False) -> 
     """The texts of a command: those of a file, or those typed; of two typed ones where `as_pair` one pair.
 
     Raises:
-        UserError: neither or both are there, too many are typed, or the file is wrong (see `read_texts`).
+        UserError: neither or both are there, too many are typed, one is not UTF-8, or the file is wrong (see
+            `read_texts`).
     """
     if bool(typed) == bool(path) or (as_pair and len(typed) > 2):
         what = f"{len(typed)} texts are typed and {'a' if path else 'no'} file is named"
@@ -156,6 +174,11 @@ def gather_texts(typed: list[str], path: Path | None, as_pair: bool = False) -> 
         )
     if path is not None:
         return read_texts(path)
+    for number, text in enumerate(typed, 1):
+        try:
+            text.encode()
+        except UnicodeEncodeError:  # what Python keeps bytes as that are none; the tokenizer would show a traceback
+            raise UserError(f"text {number}", "is not UTF-8", "set the terminal to UTF-8, or name a --file") from None
     return [{"text": typed[0], "text_pair": typed[1]}] if as_pair and len(typed) == 2 else list(typed)
 
 
@@ -193,7 +216,7 @@ def save_embeddings(embed: EmbeddingPipeline, texts: Sequence[Text], path: Path)
     """
     check_output(path)
     warn_of_long(embed, texts)
-    beside = path.with_name(f"_{path.name}")
+    beside = path.with_name(f"_staging-{path.name}")
     try:
         with open(beside, "wb") as file:
             _WRITERS[path.suffix](file, texts, embed.model.config.hidden_size, _embed(embed, texts))
@@ -208,6 +231,8 @@ def check_output(path: Path) -> None:
         raise config_error(path, "embeddings are written as .npy or .parquet", "choose one of these endings")
     if not path.absolute().parent.is_dir():
         raise config_error(path, f"there is no folder {path.parent}", "make it, or choose another one")
+    if path.is_dir():
+        raise config_error(path, "is a folder", "name a file")
 
 
 def _embed(embed: EmbeddingPipeline, texts: Sequence[Text]) -> Chunks:

@@ -26,7 +26,7 @@ from tqdm.auto import tqdm
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 from transformers.utils import cached_file
 
-from turkbert.errors import UserError, config_error
+from turkbert.errors import BAD_INPUT, ENVIRONMENT, UserError, config_error
 from turkbert.hub_ids import is_hub_id
 
 logger = logging.getLogger(__name__)
@@ -46,6 +46,7 @@ _APOSTROPHES = Regex("[\u2018\u2019\u201b\u02bb\u02bc\u2032\u00b4]")
 _MAX_CHARS_PER_WORD = 100  # WordPiece's own limit: a longer word is [UNK]
 _MAX_CHUNKS = 5_000_000  # different chunks between white space that are counted at once: about 600 MB
 _HUB_SECONDS = 10  # to wait for an answer of the Hub
+_NO_VOCABULARY = ("no vocabulary there", "give a folder or Hub id with tokenizer.json or vocab.txt")
 _LONG_RUN = 5_000_000  # words from which on training takes long enough to show its progress
 
 
@@ -135,9 +136,12 @@ def load_tokenizer(name_or_path: str | os.PathLike, revision: str | None = None)
     if is_folder:
         name = str(path)
     elif not is_hub_id(name, bare=True):
-        raise UserError(name, "no such folder", "give a tokenizer's folder or a Hub id (organisation/name)")
+        raise UserError(name, "no such folder", "give a folder or a Hub id (organisation/name)")
+    exit_code = BAD_INPUT
     try:
-        options = {"revision": revision, "local_files_only": is_folder or not _is_reachable(name, revision)}
+        if not is_folder and not _is_reachable(name, revision):
+            exit_code = ENVIRONMENT
+        options = {"revision": revision, "local_files_only": is_folder or exit_code == ENVIRONMENT}
         # Read before transformers acts on it; None where there is none.
         config_file = cached_file(
             name, "tokenizer_config.json", _raise_exceptions_for_missing_entries=False, **options
@@ -148,10 +152,12 @@ def load_tokenizer(name_or_path: str | os.PathLike, revision: str | None = None)
     except UserError:
         raise
     except Exception as error:  # the tokenizers library raises bare Exception on a broken file
+        if is_folder and not any((path / file).exists() for file in ("tokenizer.json", "vocab.txt")):
+            raise UserError(name, *_NO_VOCABULARY) from error
         mend = f"check the id and the network, or write ./{name} for a folder that is to be made"
         mend = "check its tokenizer files" if is_folder else mend
         reason = str(error).partition("\n")[0].strip(" .:")
-        raise UserError(name, f"no tokenizer could be loaded ({reason})", mend) from error
+        raise UserError(name, f"no tokenizer could be loaded ({reason})", mend, exit_code) from error
     return _require_wordpiece(name, tokenizer)
 
 
@@ -318,7 +324,7 @@ def _require_wordpiece(name: str, tokenizer: object) -> PreTrainedTokenizerFast:
     # what is missing behind the vocabulary, where no pretrained model has an embedding.
     vocab = tokenizer.backend_tokenizer.get_vocab(with_added_tokens=False)
     if len(vocab) <= len(SPECIAL_TOKENS):
-        raise UserError(name, "no vocabulary there", "give a folder or Hub id with tokenizer.json or vocab.txt")
+        raise UserError(name, *_NO_VOCABULARY)
     missing = [token for key, token in SPECIAL_TOKENS.items() if getattr(tokenizer, key) not in vocab]
     if missing:
         raise UserError(name, f"the vocabulary has no {', '.join(missing)}", "add what is missing, or train your own")

@@ -139,7 +139,7 @@ def test_peak_and_marks(tmp_path):
     busy = describe(estimate_run(arguments(tmp_path, **large, **sizes), 1))
     assert "*" not in busy and "64 GPUs " in busy and "989 TFLOP/s" in busy
     other = describe(estimate_run(arguments(tmp_path, **large, **sizes, peak_tflops=312.0), 1))
-    assert "312 TFLOP/s" in other
+    assert "312 TFLOP/s a GPU (peak_tflops; an H100 has 989)" in other  # whose peak it is, and how to change it
     small_batch = describe(estimate_run(arguments(tmp_path, **{**large, **sizes, "stage_batch_sizes": [4096, 16]}), 1))
     assert "64 GPUs *" in small_batch and "1 GPU  " in small_batch  # 2 x 16 rows cannot be shared out over 64
 

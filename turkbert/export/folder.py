@@ -23,6 +23,7 @@ from turkbert.hub import Destination, brief, is_public, push_files
 from turkbert.model import load_stock, load_stock_config, to_stock
 from turkbert.prediction import model_errors
 from turkbert.tokenization import load_tokenizer, tokenizer_hash
+from turkbert.training.checkpoint import write_errors
 from turkbert.training.model_card import escape_markdown, public_name
 
 logger = logging.getLogger(__name__)
@@ -79,6 +80,8 @@ def export_model(
     Raises:
         UserError: the model cannot be loaded or exported, or the folder holds something else.
     """
+    if not output_dir.name:  # "." or "/": it is written beside its place and then renamed
+        raise config_error(output_dir, "is no folder of its own", "choose another --output_dir")
     manifest = read_manifest(output_dir)
     is_source = output_dir.resolve() == Path(model_name_or_path).expanduser().resolve()
     if is_source or (manifest is not None and "export" not in manifest["key"]):
@@ -94,10 +97,11 @@ def export_model(
         key["code"] = space_hash()
 
     def build(folder: Path) -> None:
-        if format_name == SPACE:
-            return write_space(source, key["name"], folder)  # which writes a card of its own
-        FORMATS[format_name].write(source, folder)
-        (folder / "README.md").write_text(_render_card(source, key["name"], FORMATS[format_name]), "utf-8")
+        with write_errors(folder):
+            if format_name == SPACE:
+                return write_space(source, key["name"], folder)  # which writes a card of its own
+            FORMATS[format_name].write(source, folder)
+            (folder / "README.md").write_text(_render_card(source, key["name"], FORMATS[format_name]), "utf-8")
 
     return reuse_or_build(output_dir, key, build, overwrite)
 

@@ -168,7 +168,8 @@ def describe(cost: RunCost) -> str:
         f"Checkpoints: {kept:,} x {short(one, 'B')} = {short(kept * one, 'B')} kept",
         "",
         FORMULA,
-        f"Peak: {cost.peak / 1e12:,.0f} TFLOP/s a GPU. Assumed, not measured:",
+        f"Peak: {cost.peak / 1e12:,.0f} TFLOP/s a GPU (peak_tflops; an H100 has {PEAK / 1e12:,.0f}).",
+        "Assumed, not measured:",
         *(f"  {assumption}" for assumption in ASSUMPTIONS),
         "Not counted: preparing the data, evaluation, saving, compiling, GPUs that idle.",
     ]
