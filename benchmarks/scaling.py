@@ -10,6 +10,7 @@ from pathlib import Path
 from turkbert.training.estimate import (
     ASSUMPTIONS,
     CHECKPOINT_BYTES,
+    DATA_BYTES,
     DOLLARS_PER_GPU_HOUR,
     SCALING_EFFICIENCY,
     amount,
@@ -32,7 +33,6 @@ PASSES = {0.1: 40, 1: 40, 10: 10, 100: 1}  # by GB of text: how often the run se
 TOKENS_PER_BYTE = 17.46 / 95.3
 ROW_TOKENS_PER_TOKEN = 243_366 * 128 / 17.46e6  # training rows of block 128: windows overlap by half
 PREPARED_BYTES_PER_SECOND = 2.5e6  # of text, one process, both block sizes, the tokenizer being there
-DISK_BYTES_PER_BYTE = (95.5 + 73.9 + 134.6 + 144.4) / 95.3  # documents, tokens, rows of 128 and of 512, dynamic masks
 
 
 def sizes_of(num_layers: int, hidden_size: int) -> dict[str, int]:
@@ -94,7 +94,7 @@ def data_table() -> str:
         size = gigabytes * 1e9
         tokens = size * TOKENS_PER_BYTE
         seconds = duration(size / PREPARED_BYTES_PER_SECOND)
-        row_tokens, disk = short(tokens * ROW_TOKENS_PER_TOKEN), short(size * DISK_BYTES_PER_BYTE, "B")
+        row_tokens, disk = short(tokens * ROW_TOKENS_PER_TOKEN), short(size * DATA_BYTES, "B")
         rows.append([f"{gigabytes:g} GB", short(tokens), row_tokens, seconds, disk])
     return table(["text", "tokens", "tokens of the training rows, block 128", "one process", "disk"], rows)
 

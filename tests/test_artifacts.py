@@ -61,6 +61,13 @@ def test_commit(committed):
     assert find_damage(committed) is None
 
 
+def test_who_may_enter_the_folder_may_read_its_files(tmp_path):
+    with staged(tmp_path / "model", KEY) as folder:
+        (folder / "model.safetensors").touch(0o600)
+        folder.chmod(0o750)
+    assert (tmp_path / "model" / "model.safetensors").stat().st_mode & 0o777 == 0o640
+
+
 def test_an_error_while_building_leaves_the_old_folder(committed):
     with pytest.raises(RuntimeError), staged(committed, {"other": 1}) as folder:
         (folder / "half").write_text("written")

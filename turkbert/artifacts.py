@@ -54,7 +54,9 @@ class Sealer:
     def describe(self, folder: Path) -> dict[str, dict[str, Any]]:
         """Size and sha256 of every file below `folder`, all of them on disk."""
         paths = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != MANIFEST)
+        mode = folder.stat().st_mode & 0o666  # safetensors writes files that nobody else may read
         for path in paths:
+            path.chmod(mode)
             self.seal(path)
         files = {}
         for path in paths:

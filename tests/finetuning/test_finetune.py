@@ -163,6 +163,18 @@ def test_the_loop_is_the_trainer(settings, tmp_path, monkeypatch):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5, msg=name)
 
 
+def test_a_log_file_gets_lines_and_no_dicts(settings, caplog, capfd):
+    caplog.set_level("INFO", logger="turkbert")
+    finetune(parse_finetuning_args("classification", settings("pairs", logging_steps=4, disable_tqdm=False)))
+    lines = [record.getMessage() for record in caplog.records if record.name == "turkbert.finetuning.progress"]
+    assert [line.partition(":")[0] for line in lines] == [f"step {n} of 16" for n in (4, 8)] + ["step 8"] + [
+        f"step {n} of 16" for n in (12, 16)
+    ] + ["step 16"]
+    assert lines[2].startswith("step 8: validation accuracy ") and "runtime" not in lines[2]
+    told = capfd.readouterr()
+    assert "{'" not in told.out + told.err and "%|" not in told.out + told.err
+
+
 def test_a_key_that_the_loop_does_not_read_is_refused(settings, tmp_path):
     keys = settings("pairs", logging_steps=None)
     assert parse_loop_args([*keys, "--max_train_samples=8"]).task.max_train_samples == 8

@@ -53,6 +53,16 @@ def test_a_tiny_run_by_hand(tmp_path):
     assert cost.flop == pytest.approx(short_tokens * flop(32) + long_tokens * flop(64))
 
 
+def test_the_corpus_is_looked_at(tmp_path):
+    (tmp_path / "a.txt").write_text("x" * 10_000)
+    assert "Data: about 10.0 kB of text, 47.1 kB once prepared" in describe(
+        estimate_run(arguments(tmp_path, corpus=[str(tmp_path / "*.txt")]))
+    )
+    assert "Data:" not in describe(estimate_run(arguments(tmp_path, corpus=["owner/name"])))
+    with pytest.raises(UserError, match="no corpus file there"):
+        estimate_run(arguments(tmp_path, corpus=[str(tmp_path / "*.jsonl")]))
+
+
 def test_processes_come_from_the_launcher(tmp_path, monkeypatch):
     args = arguments(tmp_path)
     monkeypatch.delenv("WORLD_SIZE", raising=False)
@@ -151,7 +161,7 @@ def test_numbers_as_read():
 
 
 def test_the_script_prints_and_touches_nothing(tmp_path, monkeypatch, capfd):
-    config = {**TINY, "data_dir": "data", "tokenizer_dir": "tokenizer", "output_dir": "out", "corpus": ["nothing.txt"]}
+    config = {**TINY, "data_dir": "data", "tokenizer_dir": "tokenizer", "output_dir": "out", "corpus": ["of/the_hub"]}
     (tmp_path / "config.json").write_text(json.dumps(config))
     spec = importlib.util.spec_from_file_location("pretrain", ROOT / "scripts" / "pretrain.py")
     script = importlib.util.module_from_spec(spec)

@@ -19,6 +19,7 @@ from turkbert.finetuning.classification import Classification
 from turkbert.finetuning.examples import load_splits
 from turkbert.finetuning.models import find_max_length, load_model, load_tokenizer
 from turkbert.finetuning.output import commit_model
+from turkbert.finetuning.progress import TIMINGS, show_progress
 from turkbert.finetuning.question_answering import QuestionAnswering
 from turkbert.finetuning.token_classification import TokenClassification
 from turkbert.finetuning.trainer import FinetuningTrainer, Task, balanced_weights, freeze_encoder
@@ -115,9 +116,8 @@ def train_and_score(trainer: FinetuningTrainer, resume_from_checkpoint: str | No
 
 def clean_scores(metrics: dict[str, Any]) -> dict[str, float]:
     """Trainer's metrics without its prefix and its timings."""
-    timings = ("runtime", "per_second", "epoch", "preparation_time")
     return {
-        name.removeprefix("eval_"): float(value) for name, value in metrics.items() if not name.endswith(timings)
+        name.removeprefix("eval_"): float(value) for name, value in metrics.items() if not name.endswith(TIMINGS)
     }
 
 
@@ -130,6 +130,7 @@ def finetune(run: FinetuningRun) -> Result:
     data = prepare_task(run.task)
     training = run.training()
     trainer = build_trainer(run.task, training, data)
+    show_progress(trainer)
     result = train_and_score(trainer, training.resume_from_checkpoint)
     if trainer.is_world_process_zero():
         commit_model(run, trainer, data, result)

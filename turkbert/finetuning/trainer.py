@@ -11,7 +11,14 @@ import torch
 import torch.nn.functional as F
 from datasets import Dataset
 from torch.utils.data import SequentialSampler
-from transformers import EarlyStoppingCallback, EvalPrediction, PreTrainedModel, PrinterCallback, Trainer
+from transformers import (
+    EarlyStoppingCallback,
+    EvalPrediction,
+    PreTrainedModel,
+    PrinterCallback,
+    ProgressCallback,
+    Trainer,
+)
 
 from turkbert.finetuning.classification import Classification
 from turkbert.finetuning.question_answering import QuestionAnswering
@@ -53,7 +60,8 @@ class FinetuningTrainer(Trainer):
         # Stock classes take any keyword, from which Trainer concludes that their loss is a sum: it is a mean.
         self.model_accepts_loss_kwargs = False
         self.class_weights = None if class_weights is None else torch.tensor(class_weights, device=args.device)
-        self.remove_callback(PrinterCallback)
+        for callback in (PrinterCallback, ProgressCallback):  # see progress.py
+            self.remove_callback(callback)
         if patience:
             self.add_callback(EarlyStoppingCallback(patience))
 

@@ -9,8 +9,10 @@ import math
 import os
 from dataclasses import dataclass
 
-from turkbert.arguments import RunArguments
+from turkbert.arguments import CorpusArguments, RunArguments
+from turkbert.data.corpus import find_corpus_files, is_hub_corpus
 from turkbert.data.prepare import load_stats
+from turkbert.data.raw_text import text_bytes
 from turkbert.errors import config_error
 from turkbert.model import load_stock_config
 from turkbert.training.sampler import plan_stages
@@ -29,6 +31,8 @@ CPU_FLOPS = CPU_TOKENS_PER_SECOND * flop_per_token(**_SMALL, block_size=128, mlm
 # shorter one does not keep a GPU busy, whatever its arithmetic.
 BUSY_STEP_SECONDS = 0.02
 CHECKPOINT_BYTES = 12  # a parameter: the weight and AdamW's two moments, fp32
+# On disk a byte of text: documents, tokens, rows of 128 and of 512, dynamic masks (docs/scaling.md).
+DATA_BYTES = (95.5 + 73.9 + 134.6 + 144.4) / 95.3
 
 ASSUMPTIONS = (
     f"MFU {100 * MFU:.0f} % (stock-class training reaches about 20 %, 50 % is the aim, small models reach less)",
@@ -69,6 +73,7 @@ class RunCost:
     num_processes: int
     num_checkpoints: int  # kept
     peak: float  # FLOP/s of one GPU
+    text_bytes: int | None = None  # of the corpus, uncompressed; None where it is on the Hub
 
     @property
     def num_steps(self) -> int:
@@ -93,7 +98,7 @@ def estimate_run(args: RunArguments, num_processes: int | None = None) -> RunCos
         num_processes: those that share the run; None: as many as the launcher started.
 
     Raises:
-        UserError: model_name_or_path has no config of a BERT.
+        UserError: model_name_or_path has no config of a BERT; the corpus is not there.
     """
     processes = num_processes or int(os.environ.get("WORLD_SIZE", "1"))
     sizes = model_sizes(args)
@@ -111,7 +116,14 @@ def estimate_run(args: RunArguments, num_processes: int | None = None) -> RunCos
         for stage in plan
     ]
     peak_tflops = args.setting("peak_tflops")
-    return RunCost(sizes, stages, processes, checkpoints_kept(args), peak_tflops * 1e12 if peak_tflops else PEAK)
+    peak = peak_tflops * 1e12 if peak_tflops else PEAK
+    return RunCost(sizes, stages, processes, checkpoints_kept(args), peak, _corpus_bytes(args.corpus))
+
+
+def _corpus_bytes(corpus: CorpusArguments) -> int | None:
+    if is_hub_corpus(corpus.corpus, corpus.corpus_config):
+        return None
+    return sum(text_bytes(path, path.stat().st_size) for path in find_corpus_files(corpus.corpus))
 
 
 def _prepared_rows(data_dir: str, block_size: int) -> int | None:
@@ -166,6 +178,7 @@ def describe(cost: RunCost) -> str:
         *_device_table(cost),
         "",
         f"Checkpoints: {kept:,} x {short(one, 'B')} = {short(kept * one, 'B')} kept",
+        *_data_note(cost),
         "",
         FORMULA,
         f"Peak: {cost.peak / 1e12:,.0f} TFLOP/s a GPU (peak_tflops; an H100 has {PEAK / 1e12:,.0f}).",
@@ -189,6 +202,13 @@ def _passes_note(cost: RunCost) -> list[str]:
     if all(stage.passes is not None for stage in cost.stages):
         return []
     return ["Passes are over the rows of data_dir; those with a ? are not prepared yet."]
+
+
+def _data_note(cost: RunCost) -> list[str]:
+    if cost.text_bytes is None:
+        return []
+    needed = short(cost.text_bytes * DATA_BYTES, "B")
+    return [f"Data: about {short(cost.text_bytes, 'B')} of text, {needed} once prepared"]
 
 
 def _device_table(cost: RunCost) -> list[str]:
