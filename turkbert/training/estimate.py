@@ -24,7 +24,7 @@ MFU = 0.40  # not measured yet: stock-class training reaches about 20 %, and 50 
 SCALING_EFFICIENCY = {1: 1.0, 8: 0.95, 64: 0.85}  # not measured: gradients cross one node, then a network
 DOLLARS_PER_GPU_HOUR = 2.50  # offers of an H100 lie between about 2 and 4 US dollars
 # Two cores with bf16 instructions, 4 layers x 256, rows of 128 (train_2cores_20261121.md).
-CPU_TOKENS_PER_SECOND = 8400
+CPU_TOKENS_PER_SECOND = 10_600
 _SMALL = {"hidden_size": 256, "num_hidden_layers": 4, "intermediate_size": 1024, "vocab_size": 32000}
 CPU_FLOPS = CPU_TOKENS_PER_SECOND * flop_per_token(**_SMALL, block_size=128, mlm_probability=0.15)
 # A step launches hundreds of kernels, each some microseconds of the host's time, and runs the Trainer's own Python: a
