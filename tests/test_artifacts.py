@@ -61,6 +61,15 @@ def test_commit(committed):
     assert find_damage(committed) is None
 
 
+def test_an_edited_card_is_no_damage_and_a_missing_one_is(tmp_path):
+    with staged(tmp_path / "model", KEY) as folder:
+        (folder / "README.md").write_text("# A model\n")
+    (tmp_path / "model" / "README.md").write_text("# My model, of 2026\n")
+    assert find_damage(tmp_path / "model") is None
+    (tmp_path / "model" / "README.md").unlink()
+    assert find_damage(tmp_path / "model") == "README.md is missing"
+
+
 def test_who_may_enter_the_folder_may_read_its_files(tmp_path):
     with staged(tmp_path / "model", KEY) as folder:
         (folder / "model.safetensors").touch(0o600)

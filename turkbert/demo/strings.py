@@ -52,9 +52,10 @@ _STRINGS = {  # key: (Turkish, English)
     "similarity_go": ("Karşılaştır", "Compare"),
     "nearest": ("En yakın çift: {first} ve {second}", "Nearest pair: {first} and {second}"),
     "similarity_caution": (
-        "Yalnızca ön eğitimden geçmiş bir modelde bütün kosinüsler yüksek çıkar; tek bir sayıya değil, sayıların "
-        "arasındaki farka bakın. Renkler tablodaki en küçük ve en büyük değere göre seçilir.",
-        "All cosines of a model that was only pretrained are high: look at the differences, not at one number. "
+        "Yalnızca ön eğitimden geçmiş bir modelde ilgisiz cümlelerin kosinüsü de yüksek çıkabilir; tek bir sayıya "
+        "değil, sayıların arasındaki farka bakın. Renkler tablodaki en küçük ve en büyük değere göre seçilir.",
+        "In a model that was only pretrained the cosine of unrelated sentences can be high, too: look at the "
+        "differences, not at one number. "
         "The shades run from the least to the greatest in the table.",
     ),
     "number_of_sentences": (

@@ -10,9 +10,10 @@ from typing import Any
 
 import torch
 import transformers
+from huggingface_hub.errors import LocalEntryNotFoundError
 from transformers import AutoConfig, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from turkbert.errors import UserError, config_error
+from turkbert.errors import BAD_INPUT, ENVIRONMENT, UserError, config_error
 from turkbert.finetuning.arguments import TaskArguments
 from turkbert.hub_ids import is_hub_id
 
@@ -87,4 +88,6 @@ def _load(auto_class: Any, name: str, revision: str | None, **options: Any) -> A
     except Exception as error:  # tokenizers raises bare Exception on a broken file
         reason = str(error).partition("\n")[0].strip(" .:")
         mend = "check its files" if is_folder else "check the id and the network"
-        raise UserError(name, f"could not be loaded ({reason})", mend) from error
+        unreachable = isinstance(error.__cause__ or error, LocalEntryNotFoundError | ConnectionError)
+        exit_code = ENVIRONMENT if unreachable else BAD_INPUT
+        raise UserError(name, f"could not be loaded ({reason})", mend, exit_code) from error
