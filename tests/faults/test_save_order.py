@@ -20,6 +20,7 @@ import safetensors.torch
 import torch
 import transformers.modeling_utils
 
+import turkbert.training.checkpoint
 import turkbert.training.run
 from tests.faults.arms import Ranks, Turkbert
 from tests.faults.harness import Run, differences, live, newest_step, one_life
@@ -76,6 +77,16 @@ def _is_for_writing(file, mode: str = "r", *args, **kwargs) -> bool:
     return isinstance(file, str | os.PathLike) and any(letter in mode for letter in "wax+")
 
 
+class AtOnce:
+    """A thread that is over when it has started, so that a save makes the same calls every time."""
+
+    def __init__(self, target: Callable[[], object]):
+        self.start = target
+
+    def join(self) -> None:
+        pass
+
+
 def train_watched(arm, see: Callable[[Call, str], None], what: str) -> Callable[[Path, Path], None]:
     """arm.train, watched only while it saves the checkpoint of STEP or publishes the final model."""
     active = False
@@ -99,6 +110,7 @@ def train_watched(arm, see: Callable[[Call, str], None], what: str) -> Callable[
             active = False
 
         setattr(owner, name, saved)
+        turkbert.training.checkpoint.Thread = AtOnce  # of this process: the caller forks
         watch(see_if_active)
         arm.train(output_dir, rows_log)
 
