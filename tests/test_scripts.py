@@ -38,7 +38,7 @@ def test_a_reader_that_goes_ends_the_output_without_a_word(monkeypatch):
 TERMINALS = {"latin5": ({"PYTHONIOENCODING": "iso8859-9"}, "", "ığ \\u2192\n"), "no stdout": ({}, ">&-", "")}
 
 
-@pytest.mark.parametrize("name", TERMINALS)
+@pytest.mark.parametrize("name", ["latin5", pytest.param("no stdout", marks=pytest.mark.slow)])
 def test_a_poor_terminal_costs_letters_and_no_traceback(name):
     environment, redirection, output = TERMINALS[name]
     code = "from turkbert.console import *; set_up_script(); show([chr(305) + chr(287) + ' ' + chr(8594) + chr(10)])"

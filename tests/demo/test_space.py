@@ -67,6 +67,7 @@ def test_only_code_and_the_model_go_in(space):
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_the_app_serves_on_loopback(space, tmp_path):
     program = f"{HERE}; runpy.run_path('app.py', run_name='__main__')"
     command = [sys.executable, "-c", program]

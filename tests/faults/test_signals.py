@@ -171,17 +171,13 @@ def check_launched(launcher, whom, number, seed, arm, whole: Run, folder: Path) 
     assert_goes_on_exactly(arm, whole, run)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("launcher", "whom", "number"),
     [
-        (PYTHON, "launcher", TERM),
-        pytest.param(PYTHON, "launcher", INT, marks=pytest.mark.slow),
-        *(
-            pytest.param(ACCELERATE, whom, number, marks=pytest.mark.slow)
-            for whom, number in (
-                ("launcher", TERM), ("launcher", INT), ("child", TERM), ("child", INT), ("all", INT),
-            )
-        ),
+        (PYTHON, "launcher", TERM), (PYTHON, "launcher", INT), (ACCELERATE, "launcher", TERM),
+        (ACCELERATE, "launcher", INT), (ACCELERATE, "child", TERM), (ACCELERATE, "child", INT),
+        (ACCELERATE, "all", INT),
     ],
 )  # fmt: skip
 def test_one_launched_process(long_arm, whole, tmp_path, launcher, whom, number):

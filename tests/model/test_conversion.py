@@ -98,6 +98,7 @@ def test_save_stock_files(config, tmp_path):
     assert "cls.predictions.decoder.weight" not in load_file(tmp_path / "model.safetensors")
 
 
+@pytest.mark.slow
 def test_plain_transformers_loads_what_save_stock_wrote(config, batch, randomized, tmp_path):
     model = randomized(TurkBertForPreTraining(config)).eval()
     save_stock(model, tmp_path / "out")

@@ -61,6 +61,7 @@ def test_the_upload_is_the_manifest_and_nothing_else(tiny_dir, prepared, tmp_pat
     assert str(tmp_path).encode() not in b"".join(repository.files.values())
 
 
+@pytest.mark.slow
 def test_a_stranger_loads_the_model_by_its_id(tiny_dir, prepared, tmp_path, hub):  # noqa: F811
     train(tiny_dir, prepared, tmp_path / "out")
     (tmp_path / "stranger.py").write_text(STRANGER)
