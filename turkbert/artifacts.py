@@ -57,7 +57,8 @@ class Sealer:
         paths = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != MANIFEST)
         mode = folder.stat().st_mode & 0o666  # safetensors writes files that nobody else may read
         for path in paths:
-            path.chmod(mode)
+            if path.stat().st_mode & 0o666 != mode:  # some file systems have one mode for all and refuse to change it
+                path.chmod(mode)
             self.seal(path)
         files = {}
         for path in paths:
